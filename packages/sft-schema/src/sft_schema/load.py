@@ -1,0 +1,174 @@
+"""YAML file and overrides to a checked `SftConfig`, or every problem at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from sft_schema.config import DatasetConfig, SftConfig, SpecialTokens
+from sft_schema.config.replaced import REPLACED
+from sft_schema.config.rules import RULES
+from sft_schema.errors import ConfigError, Issue, Path
+from sft_schema.yaml_source import Located, read_yaml
+
+_STAND_INS: dict[str, Any] = {"base_model": "?", "datasets": [{"path": "?"}], "learning_rate": 1e-4}
+
+
+def load_config(path: str | FilePath, overrides: Sequence[str] = ()) -> SftConfig:
+    """The checked config of a YAML file.
+
+    Args:
+        path: the file.
+        overrides: `key=value` texts; the value is read as YAML, `datasets.0.path=x` reaches into lists.
+
+    Raises:
+        ConfigError: with every problem of the file and the overrides.
+    """
+    file = str(path)
+    try:
+        text = FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        issue = Issue(
+            "unreadable", (), f"cannot be read: {error}", "give the path of a UTF-8 YAML file", file
+        )
+        raise ConfigError([issue]) from None
+    return parse_config(text, file=file, overrides=overrides)
+
+
+def parse_config(text: str, *, file: str = "<text>", overrides: Sequence[str] = ()) -> SftConfig:
+    """The checked config of a YAML text; see `load_config`."""
+    located = read_yaml(text, file)
+    if located.values is None:
+        located.values = {}
+    if not isinstance(located.values, dict):
+        message = f"holds a {type(located.values).__name__}, not `key: value` pairs"
+        raise ConfigError([located.issue("not_a_mapping", (), message, "write `base_model: ...` and so on")])
+    for override in overrides:
+        _override(located, override)
+    return _check(located)
+
+
+def _override(located: Located, override: str) -> None:
+    key, equals, text = override.partition("=")
+    path: Path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    if not equals or not key.strip():
+        message = f"{override!r} is not of the form key=value"
+        located.issues.append(Issue("override", (), message, "write --set key=value", "--set"))
+        return
+    inner = read_yaml(text, "--set")
+    located.issues.extend(inner.issues)
+    if not _put(located.values, path, inner.values):
+        located.issues.append(
+            Issue("override", path, f"there is no {key!r} to set", "check the path", "--set")
+        )
+    for known in [known for known in located.places if known[: len(path)] == path]:
+        del located.places[known]
+    located.overridden.add(path)
+
+
+def _put(target: Any, path: Path, value: Any) -> bool:
+    """Sets `value` at `path`, making mappings on the way; False when the path leads nowhere."""
+    part, rest = path[0], path[1:]
+    if not _holds(target, part):
+        return False
+    if not rest:
+        target[part] = value
+        return True
+    if isinstance(part, str) and target.get(part) is None:
+        target[part] = {}
+    return _put(target[part], rest, value)
+
+
+def _holds(target: Any, part: str | int) -> bool:
+    """Whether `target[part]` can be set: any key of a mapping, an existing index of a list."""
+    if isinstance(part, str):
+        return isinstance(target, dict)
+    return isinstance(target, list) and part < len(cast("list[Any]", target))
+
+
+def _check(located: Located) -> SftConfig:
+    values: dict[str, Any] = located.values
+    issues = list(located.issues)
+    try:
+        config = SftConfig.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        found = _value_issues(error, located)
+        issues.extend(found)
+        broken = {issue.path[0] for issue in found if issue.path}
+        kept = {key: value for key, value in values.items() if key not in broken}
+        config = SftConfig.model_validate_json(json.dumps({**_STAND_INS, **kept}))
+    else:
+        broken: set[str | int] = set()
+    for rule in RULES:
+        if broken.isdisjoint(rule.keys) and (finding := rule.check(config)):
+            issues.append(located.issue(rule.code, finding.path, finding.message, finding.fix))
+    if issues:
+        raise ConfigError(sorted(issues, key=lambda issue: (issue.line or 0, issue.column or 0)))
+    return config
+
+
+def _value_issues(error: ValidationError, located: Located) -> list[Issue]:
+    """One issue per path and none for its parents: a union's branches all report the same value."""
+    by_path: dict[Path, list[Any]] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        by_path.setdefault(_path_in(located.values, detail["loc"]), []).append(detail)
+    inner = [path for path in by_path if not any(other[: len(path)] == path != other for other in by_path)]
+    return [_value_issue(path, by_path[path], located) for path in inner]
+
+
+def _path_in(values: Any, loc: tuple[int | str, ...]) -> Path:
+    """The part of pydantic's location that names keys and indices; the rest names union branches."""
+    path: Path = ()
+    for part in loc:
+        if isinstance(values, Mapping) and (part in values or not path or isinstance(path[-1], int)):
+            values = values.get(part)  # pyright: ignore
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part] if part < len(values) else None  # pyright: ignore
+        else:
+            break
+        path = (*path, part)
+    return path
+
+
+def _value_issue(path: Path, details: list[Any], located: Located) -> Issue:
+    kinds = {detail["type"] for detail in details}
+    key, section = str(path[-1]), _section_of(path)
+    if "extra_forbidden" in kinds:
+        return located.issue("unknown_key", path, f"there is no setting {key!r}", _nearest(key, section))
+    doc = _doc(key, section)
+    if "missing" in kinds:
+        return located.issue("missing_key", path, f"{key} is required", f"add `{key}: ...`: {doc}")
+    wanted = " or ".join(sorted({_plain(detail["msg"]) for detail in details}))
+    value = details[0]["input"]
+    return located.issue("wrong_value", path, f"{wanted}, but is {json.dumps(value)}", f"{key}: {doc}")
+
+
+def _plain(message: str) -> str:
+    return message.replace("Input should be", "must be").replace("Field required", "is required")
+
+
+def _section_of(path: Path) -> type[BaseModel]:
+    if len(path) > 1 and path[0] in ("datasets", "test_datasets"):
+        return DatasetConfig
+    return SpecialTokens if len(path) > 1 and path[0] == "special_tokens" else SftConfig
+
+
+def _doc(key: str, section: type[BaseModel]) -> str:
+    field = section.model_fields.get(key)
+    return field.description if field is not None and field.description else "see docs/config.md"
+
+
+def _nearest(key: str, section: type[BaseModel]) -> str:
+    if section is SftConfig and key in REPLACED:
+        return f"here it is {REPLACED[key]}"
+    near = get_close_matches(key, section.model_fields, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if section is SftConfig and key in DatasetConfig.model_fields:
+        return f"{key} belongs to an entry of `datasets`"
+    return "remove it; all settings are in docs/config.md"

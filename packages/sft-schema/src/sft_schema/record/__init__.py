@@ -1,0 +1,30 @@
+"""The nouns of the data path, one class each."""
+
+from sft_schema.record.inspect import InspectedToken
+from sft_schema.record.manifest import Manifest, SplitCounts
+from sft_schema.record.message import Conversation, Example, Message, Segment, Segments
+from sft_schema.record.pack import PackedBatch, PackedRow, PackPlan
+from sft_schema.record.rendered import Region, Rendered, Span
+from sft_schema.record.summary import GeneratedAnswer, RunSummary
+from sft_schema.record.token import RowOrigin, TokenizedSample
+
+__all__ = [
+    "Conversation",
+    "Example",
+    "GeneratedAnswer",
+    "InspectedToken",
+    "Manifest",
+    "Message",
+    "PackPlan",
+    "PackedBatch",
+    "PackedRow",
+    "Region",
+    "Rendered",
+    "RowOrigin",
+    "RunSummary",
+    "Segment",
+    "Segments",
+    "Span",
+    "SplitCounts",
+    "TokenizedSample",
+]

@@ -1,0 +1,66 @@
+"""A conversation as the user wrote it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(_Record):
+    """One message of a conversation, in the format of OpenAI's chat API.
+
+    Keys that this class does not name are kept and reach the chat template as they are: templates read
+    many (`thinking`, `tool_call_id`, `name`...).
+
+    Attributes:
+        role: who speaks: `system`, `user`, `assistant`, `tool`, or what the template knows.
+        content: the text, or a list of content parts, or None when there are only tool calls.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """The keys that were given, as templates expect them: an absent key stays absent."""
+        given = {key: getattr(self, key) for key in ("role", "content") if key in self.model_fields_set}
+        return given | (self.model_extra or {})
+
+
+class Conversation(_Record):
+    """Messages in order, and the tools that the assistant may call (JSON schemas)."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] | None = None
+
+
+class Segment(_Record):
+    """A piece of text without a chat template, and whether it is trained.
+
+    Attributes:
+        text: the piece as it is tokenised.
+        train: whether its tokens are trained.
+        role: who would say it: `user` for a prompt, `assistant` for an answer.
+        field: column of the row it came from, or `eos` for the end token.
+    """
+
+    text: str
+    train: bool
+    role: str
+    field: str
+
+
+class Segments(_Record):
+    """A text of several pieces, encoded as one string."""
+
+    segments: tuple[Segment, ...]
+
+
+Example = Conversation | Segments
+"""What a format makes of a row."""

@@ -1,0 +1,63 @@
+r"""The text that is tokenised, and where each part of it came from.
+
+    <|im_start|>assistant\n4 apples<|im_end|>\n
+    ............^^^^^^^^^..^^^^^^^^...........
+                role      content               template text has no span
+
+A span says: these characters are that part of that message. What no span covers was written by the template.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters `start` to `end` (exclusive) of the rendered text that came from one field.
+
+    Attributes:
+        start: first character in the rendered text.
+        end: one past the last; equal to `start` for an empty field, which still marks its place.
+        message: index of the message or segment.
+        field: `content`, `role`, `reasoning_content`, `tool_calls.0.function.name`...
+        offset: first character within that field.
+    """
+
+    start: int
+    end: int
+    message: int
+    field: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Characters `start` to `end` (exclusive) that the model has to write itself, and why.
+
+    Attributes:
+        start: first character.
+        end: one past the last.
+        message: index of the message or segment that the characters belong to.
+        reason: `turn` for what the role says, `end_of_turn` for its stop token, `input` for trained prompts.
+    """
+
+    start: int
+    end: int
+    message: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A rendered example.
+
+    Attributes:
+        text: exactly what is tokenised.
+        spans: in order of `start`; spans of one message may be apart, spans never overlap.
+        roles: role of each message or segment.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    roles: tuple[str, ...]

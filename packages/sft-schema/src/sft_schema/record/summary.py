@@ -1,0 +1,58 @@
+"""What a training run says of itself at its end: summary.json."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class GeneratedAnswer(BaseModel):
+    """A held-out question with the answer wanted and the answers generated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    wanted: str
+    before: str | None = None
+    after: str | None = None
+
+
+class RunSummary(BaseModel):
+    """The outcome of a run.
+
+    Attributes:
+        steps: optimizer steps done, resumed ones included.
+        epochs: epochs done.
+        train_loss_first: mean loss per trained token at the first logged step.
+        train_loss_last: the same at the last.
+        eval_loss_before: held-out loss per trained token before training; None without held-out rows.
+        eval_loss_after: the same after training.
+        exact_match_before: part of held-out answers generated exactly before training, 0 to 1.
+        exact_match_after: the same after training.
+        tokens: tokens trained on in this process.
+        trained_tokens: of these, with a label.
+        trainable_parameters: weights that were updated.
+        parameters: weights in all.
+        seconds: wall time of `run`.
+        train_seconds: wall time of the training loop.
+        resumed_from: checkpoint folder, when resumed.
+        samples: generated answers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int
+    epochs: float
+    train_loss_first: float | None = None
+    train_loss_last: float | None = None
+    eval_loss_before: float | None = None
+    eval_loss_after: float | None = None
+    exact_match_before: float | None = None
+    exact_match_after: float | None = None
+    tokens: int
+    trained_tokens: int
+    trainable_parameters: int
+    parameters: int
+    seconds: float
+    train_seconds: float
+    resumed_from: str | None = None
+    samples: tuple[GeneratedAnswer, ...] = ()

@@ -1,0 +1,42 @@
+"""A sample as tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    IntArray: TypeAlias = NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowOrigin:
+    """Which row a sample was made from.
+
+    Attributes:
+        dataset: the data set's `path` in the config.
+        row: index of the row in it, from 0.
+        place: file and line for text files, `file row N` for others.
+    """
+
+    dataset: str
+    row: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedSample:
+    """One sample: its tokens and which of them are trained.
+
+    Attributes:
+        input_ids: int32 `[n]`.
+        labels: int32 `[n]`, unshifted: the token itself where it is trained, IGNORE_INDEX elsewhere.
+        origin: the row it came from.
+    """
+
+    input_ids: IntArray
+    labels: IntArray
+    origin: RowOrigin
