@@ -1,1 +1,24 @@
-"""sft-data."""
+"""Sources, formats, exact masks and packing for supervised fine-tuning, without torch."""
+
+from sft_data.collate import collate, pack_row
+from sft_data.generation import GenerationPrompt, generation_prompts
+from sft_data.inspection import InspectedRow, inspect_rows
+from sft_data.pack import plan_packs
+from sft_data.prepare import Prepared, prepare
+from sft_data.store import SampleStore
+from sft_data.tokenizer import TextTokenizer, load_tokenizer
+
+__all__ = [
+    "GenerationPrompt",
+    "InspectedRow",
+    "Prepared",
+    "SampleStore",
+    "TextTokenizer",
+    "collate",
+    "generation_prompts",
+    "inspect_rows",
+    "load_tokenizer",
+    "pack_row",
+    "plan_packs",
+    "prepare",
+]

@@ -33,9 +33,7 @@ def load_config(path: str | FilePath, overrides: Sequence[str] = ()) -> SftConfi
     try:
         text = FilePath(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        issue = Issue(
-            "unreadable", (), f"cannot be read: {error}", "give the path of a UTF-8 YAML file", file
-        )
+        issue = Issue("unreadable", (), f"cannot be read: {error}", "give the path of a UTF-8 YAML file", file)
         raise ConfigError([issue]) from None
     return parse_config(text, file=file, overrides=overrides)
 
@@ -63,9 +61,7 @@ def _override(located: Located, override: str) -> None:
     inner = read_yaml(text, "--set")
     located.issues.extend(inner.issues)
     if not _put(located.values, path, inner.values):
-        located.issues.append(
-            Issue("override", path, f"there is no {key!r} to set", "check the path", "--set")
-        )
+        located.issues.append(Issue("override", path, f"there is no {key!r} to set", "check the path", "--set"))
     for known in [known for known in located.places if known[: len(path)] == path]:
         del located.places[known]
     located.overridden.add(path)

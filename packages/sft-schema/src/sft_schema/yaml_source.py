@@ -22,9 +22,7 @@ _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
-    word: value
-    for name, value in (("true", True), ("false", False))
-    for word in (name, name.title(), name.upper())
+    word: value for name, value in (("true", True), ("false", False)) for word in (name, name.title(), name.upper())
 }
 _QUOTED_STYLES = ("'", '"', "|", ">")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -110,9 +108,7 @@ def _value(node: yaml.Node, path: Path, located: Located, parents: tuple[int, ..
     located.nodes += 1
     if located.nodes > MAX_NODES or id(node) in parents:
         message = "aliases that contain themselves" if id(node) in parents else f"over {MAX_NODES:,} values"
-        raise ConfigError(
-            [located.issue("alias_bomb", path, message, "write the values out without aliases")]
-        )
+        raise ConfigError([located.issue("alias_bomb", path, message, "write the values out without aliases")])
     if node.tag not in _PLAIN_TAGS:
         located.places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         located.issues.append(
@@ -131,9 +127,7 @@ def _value(node: yaml.Node, path: Path, located: Located, parents: tuple[int, ..
     return node.value if quoted else scalar(node.value)
 
 
-def _mapping(
-    node: yaml.MappingNode, path: Path, located: Located, parents: tuple[int, ...]
-) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, path: Path, located: Located, parents: tuple[int, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
@@ -143,9 +137,7 @@ def _mapping(
             first = located.places[here][0]
             located.places[here] = place
             located.issues.append(
-                located.issue(
-                    "duplicate_key", here, f"{key!r} stands twice, first in line {first}", "keep one of them"
-                )
+                located.issue("duplicate_key", here, f"{key!r} stands twice, first in line {first}", "keep one of them")
             )
         located.places[here] = place
         values[key] = _value(value_node, here, located, parents)

@@ -25,9 +25,7 @@ def _check_labels(input_ids: Sequence[int], labels: Sequence[int], what: str) ->
     _require(len(input_ids) == len(labels), f"{what}: {len(input_ids)} input_ids but {len(labels)} labels")
     for index, (token, label) in enumerate(zip(input_ids, labels, strict=True)):
         if label not in (token, IGNORE_INDEX):
-            raise ContractError(
-                f"{what}: label {label} at token {index} is neither its id {token} nor {IGNORE_INDEX}"
-            )
+            raise ContractError(f"{what}: label {label} at token {index} is neither its id {token} nor {IGNORE_INDEX}")
 
 
 def _check_boundaries(cu_seqlens: Sequence[int], length: int, what: str) -> None:
@@ -37,18 +35,14 @@ def _check_boundaries(cu_seqlens: Sequence[int], length: int, what: str) -> None
         cu_seqlens[-1] == length,
         f"{what}: cu_seqlens ends at {cu_seqlens[-1]}, but there are {length} tokens",
     )
-    _require(
-        all(a < b for a, b in pairwise(cu_seqlens)), f"{what}: cu_seqlens {list(cu_seqlens)} does not rise"
-    )
+    _require(all(a < b for a, b in pairwise(cu_seqlens)), f"{what}: cu_seqlens {list(cu_seqlens)} does not rise")
 
 
 def check_rendered(rendered: Rendered) -> None:
     """Spans are sorted, inside the text, do not overlap, and name messages that exist."""
     before = 0
     for span in rendered.spans:
-        _require(
-            before <= span.start <= span.end <= len(rendered.text), f"span out of order or of bounds: {span}"
-        )
+        _require(before <= span.start <= span.end <= len(rendered.text), f"span out of order or of bounds: {span}")
         _require(0 <= span.message < len(rendered.roles), f"span of a message that is not there: {span}")
         before = span.end
 
@@ -63,9 +57,7 @@ def check_sample(sample: TokenizedSample) -> None:
 
 def check_plan(plan: PackPlan, lengths: Sequence[int]) -> None:
     """Every sample stands in exactly one row, and no row is empty or longer than `sequence_len`."""
-    _require(
-        sorted(plan.samples.tolist()) == list(range(len(lengths))), "a sample is missing or stands twice"
-    )
+    _require(sorted(plan.samples.tolist()) == list(range(len(lengths))), "a sample is missing or stands twice")
     for index in range(len(plan)):
         used = sum(lengths[int(sample)] for sample in plan.row(index))
         _require(0 < used <= plan.sequence_len, f"row {index} holds {used} tokens of {plan.sequence_len}")
@@ -96,6 +88,4 @@ def check_batch(batch: PackedBatch) -> None:
     longest = max(end - start for start, end in pairwise(cu_seqlens))
     _require(batch.max_seqlen == longest, f"batch: max_seqlen {batch.max_seqlen}, longest sample {longest}")
     for start in cu_seqlens[:-1]:
-        _require(
-            labels[start] == IGNORE_INDEX, f"batch: the first token of the sample at {start} has a label"
-        )
+        _require(labels[start] == IGNORE_INDEX, f"batch: the first token of the sample at {start} has a label")

@@ -17,9 +17,7 @@ class DatasetConfig(Section):
 
     path: str = setting("Local file or folder, or hub id.", min_length=1)
     type: FormatName = setting("Format of the rows.", "chat_template")
-    ds_type: Literal["json", "parquet"] | None = setting(
-        "Kind of the file, when its ending does not say.", None
-    )
+    ds_type: Literal["json", "parquet"] | None = setting("Kind of the file, when its ending does not say.", None)
     name: str | None = setting("Configuration of a hub data set.", None)
     split: str = setting("Split of a hub data set or folder.", "train")
     revision: str | None = setting("Branch, tag or commit of a hub data set.", None)
@@ -66,11 +64,9 @@ class MaskSection(Section):
     )
     train_on_inputs: bool = setting("Train on every token, prompts included.", False)
     train_on_eos: TrainOnEos = setting(
-        "Whose stop tokens are trained: of all turns, of trained turns, only the last, or none.", "turn"
+        "Stop tokens that are trained: of all turns, of trained turns, of the last trained turn, or none.", "turn"
     )
-    roles_to_train: tuple[str, ...] = Field(
-        default=("assistant",), description="Roles whose messages are trained."
-    )
+    roles_to_train: tuple[str, ...] = Field(default=("assistant",), description="Roles whose messages are trained.")
     special_tokens_in_content: Literal["error", "allow"] = setting(
         "A special token written out inside a message: set the row aside, or let it become that token.",
         "error",

@@ -60,9 +60,7 @@ def _lora_settings_need_adapter(cfg: SftConfig) -> Finding | None:
     if cfg.adapter is not None or not given:
         return None
     message = f"{', '.join(given)} set, but no adapter is: all weights would be trained"
-    return Finding(
-        (given[0],), message, "add `adapter: lora`, or remove the lora_ settings for full fine-tuning"
-    )
+    return Finding((given[0],), message, "add `adapter: lora`, or remove the lora_ settings for full fine-tuning")
 
 
 def _lora_targets(cfg: SftConfig) -> Finding | None:
@@ -73,9 +71,7 @@ def _lora_targets(cfg: SftConfig) -> Finding | None:
         return Finding(("lora_target_linear",), message, "keep one of the two")
     if not cfg.lora_target_linear and not cfg.lora_target_modules:
         message = "adapter: lora names no layers to adapt"
-        return Finding(
-            ("adapter",), message, "add `lora_target_linear: true` or `lora_target_modules: [...]`"
-        )
+        return Finding(("adapter",), message, "add `lora_target_linear: true` or `lora_target_modules: [...]`")
     return None
 
 
@@ -113,9 +109,7 @@ def _validation_split_is_fraction_or_count(cfg: SftConfig) -> Finding | None:
     size = cfg.val_set_size
     if size < 1 or size == int(size):
         return None
-    return Finding(
-        ("val_set_size",), f"{size} is neither a fraction nor a number of rows", f"write {int(size)}"
-    )
+    return Finding(("val_set_size",), f"{size} is neither a fraction nor a number of rows", f"write {int(size)}")
 
 
 def _steps_of(strategy: str, steps: str) -> Check:

@@ -12,9 +12,7 @@ Strategy = Literal["no", "steps", "epoch"]
 class SavingSection(Section):
     """Output, checkpoints and resuming."""
 
-    output_dir: str = setting(
-        "Folder of the model, checkpoints, metrics and report.", "./model-out", min_length=1
-    )
+    output_dir: str = setting("Folder of the model, checkpoints, metrics and report.", "./model-out", min_length=1)
     save_strategy: Strategy = setting("When checkpoints are written.", "epoch")
     save_steps: int | None = setting("Steps between checkpoints, with `save_strategy: steps`.", None, ge=1)
     save_total_limit: int = setting("Newest checkpoints kept.", 4, ge=1)

@@ -14,9 +14,7 @@ class BatchSection(Section):
     gradient_accumulation_steps: int = setting("Forward passes of one optimizer step.", 1, ge=1)
     eval_batch_size: int = setting("Rows of one forward pass in evaluation.", 1, ge=1)
     num_epochs: float = setting("Times the data is gone through.", 1.0, gt=0)
-    max_steps: int | None = setting(
-        "Optimizer steps after which training ends, whatever the epoch.", None, ge=1
-    )
+    max_steps: int | None = setting("Optimizer steps after which training ends, whatever the epoch.", None, ge=1)
 
 
 class OptimizerSection(Section):

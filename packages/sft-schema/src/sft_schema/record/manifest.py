@@ -36,9 +36,7 @@ class SplitCounts(BaseModel):
     def check(self) -> None:
         """Raises ContractError when rows are missing from the account."""
         if self.rows_in != self.rows_out + sum(self.dropped.values()):
-            raise ContractError(
-                f"rows do not add up: {self.rows_in} in, {self.rows_out} out, dropped {self.dropped}"
-            )
+            raise ContractError(f"rows do not add up: {self.rows_in} in, {self.rows_out} out, dropped {self.dropped}")
 
 
 class Manifest(BaseModel):

@@ -1,0 +1,46 @@
+"""Padding-free rows and batches.
+
+two rows of a batch      [a a a b b] [c c c c]
+the batch                 a a a b b   c c c c       [1, 9]
+position_ids              0 1 2 0 1   0 1 2 3
+cu_seqlens                0     3   5         9
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sft_schema import IGNORE_INDEX
+from sft_schema.record import PackedBatch, PackedRow, TokenizedSample
+
+
+def pack_row(samples: Sequence[TokenizedSample], indices: NDArray[np.int64]) -> PackedRow:
+    """One row of several samples.
+
+    Args:
+        samples: all samples, such as a SampleStore.
+        indices: int64 `[k]`, the samples of this row, in order.
+    """
+    chosen = [samples[int(index)] for index in indices]
+    cu_seqlens = np.cumsum([0, *(len(sample.input_ids) for sample in chosen)], dtype=np.int32)
+    labels = np.concatenate([sample.labels for sample in chosen])
+    labels[cu_seqlens[:-1]] = IGNORE_INDEX  # nothing before a sample's first token may predict it
+    return PackedRow(np.concatenate([sample.input_ids for sample in chosen]), labels, cu_seqlens, indices)
+
+
+def collate(rows: Sequence[PackedRow]) -> PackedBatch:
+    """The rows joined into one, with the boundaries of all their samples."""
+    starts = np.cumsum([0, *(len(row.input_ids) for row in rows)])
+    inner = [row.cu_seqlens[1:] + start for row, start in zip(rows, starts, strict=False)]
+    cu_seqlens = np.concatenate([[0], *inner]).astype(np.int32)
+    lengths = np.diff(cu_seqlens)
+    positions = np.arange(int(cu_seqlens[-1])) - np.repeat(cu_seqlens[:-1], lengths)
+    return PackedBatch(
+        input_ids=np.concatenate([row.input_ids for row in rows])[None].astype(np.int64),
+        labels=np.concatenate([row.labels for row in rows])[None].astype(np.int64),
+        position_ids=positions[None].astype(np.int64),
+        cu_seqlens=cu_seqlens,
+        max_seqlen=int(lengths.max()),
+    )

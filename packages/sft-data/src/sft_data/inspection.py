@@ -1,0 +1,128 @@
+"""The real packed rows, token by token, with the reason why each is trained or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from sft_schema import IGNORE_INDEX, ContractError, DataError, SftConfig
+from sft_schema.config import DatasetConfig
+from sft_schema.record import InspectedToken, Region, RowOrigin, Span, TokenizedSample
+
+from sft_data.mask import trained_region_of
+from sft_data.pack import plan_packs
+from sft_data.pipeline import Masked, Pipeline
+from sft_data.prepare import Prepared, prepare
+from sft_data.row import Row
+from sft_data.source import read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedRow:
+    """One packed row.
+
+    Attributes:
+        row: its index in epoch 0.
+        tokens: all its tokens.
+        origins: where each of its samples came from.
+    """
+
+    row: int
+    tokens: tuple[InspectedToken, ...]
+    origins: tuple[RowOrigin, ...]
+
+
+def inspect_rows(cfg: SftConfig, *, count: int = 1, row: int | None = None) -> list[InspectedRow]:
+    """The first packed training rows of epoch 0, or one of them, as the trainer gets them.
+
+    Raises:
+        DataError: see `prepare`; or there is no such row.
+        ContractError: a row's tokens differ from the prepared ones.
+    """
+    prepared = prepare(cfg)
+    plan = plan_packs(prepared.train.lengths, cfg, epoch=0, shuffle=cfg.shuffle_merged_datasets)
+    wanted = range(min(count, len(plan))) if row is None else [row]
+    if row is not None and not 0 <= row < len(plan):
+        raise DataError(f"there are rows 0 to {len(plan) - 1}", where=f"row {row}", fix="choose one of them")
+    samples = {int(sample) for each in wanted for sample in plan.row(each)}
+    shown = _inspect_samples(cfg, prepared, samples)
+    return [_inspected_row(each, [shown[int(sample)] for sample in plan.row(each)]) for each in wanted]
+
+
+def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToken]]]) -> InspectedRow:
+    tokens: list[InspectedToken] = []
+    for number, (_, sample) in enumerate(samples):
+        for position, token in enumerate(sample):
+            # as in packing: nothing before a sample's first token may predict it
+            trained = token.trained and position > 0
+            tokens.append(InspectedToken(token.id, token.text, trained, token.message, token.role, token.field, number))
+    return InspectedRow(index, tuple(tokens), tuple(origin for origin, _ in samples))
+
+
+def _inspect_samples(
+    cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]
+) -> dict[int, tuple[RowOrigin, list[InspectedToken]]]:
+    """Renders the samples' rows again, because spans are not stored."""
+    samples = {_key(prepared.train[index].origin): index for index in wanted}
+    pipeline = Pipeline(cfg, prepared.tokenizer)
+    shown: dict[int, tuple[RowOrigin, list[InspectedToken]]] = {}
+    for dataset in cfg.datasets:
+        for row in _rows(dataset, samples.keys()):
+            index = samples[_key(row.origin)]
+            masked = pipeline.masked_row(row, dataset)
+            shown[index] = (row.origin, _tokens(masked, prepared.train[index], pipeline))
+    return shown
+
+
+def _key(origin: RowOrigin) -> tuple[str, int]:
+    return origin.dataset, origin.row
+
+
+def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, int]]) -> Iterable[Row]:
+    left = {row for path, row in wanted if path == dataset.path}
+    for row in read_rows(dataset):
+        if row.origin.row in left and isinstance(row, Row):
+            left.discard(row.origin.row)
+            yield row
+        if not left:
+            return
+
+
+def _tokens(masked: Masked, stored: TokenizedSample, pipeline: Pipeline) -> list[InspectedToken]:
+    encoded, length = masked.encoded, len(stored.input_ids)
+    same = np.array_equal(encoded.ids[:length], stored.input_ids)
+    if not same or not np.array_equal(masked.labels[:length], stored.labels):
+        raise ContractError(f"{stored.origin.place} gives other tokens now than when it was prepared")
+    regions = trained_region_of(encoded, masked.regions, pipeline.tokenizer.special_ids)
+    spans = _span_of_tokens(masked)
+    tokens: list[InspectedToken] = []
+    shown_to = 0
+    for index in range(length):
+        start, end = int(encoded.starts[index]), int(encoded.ends[index])
+        text = masked.rendered.text[max(start, shown_to) : end]  # tokens of one character: the first shows it
+        shown_to = max(shown_to, end)
+        trained = int(masked.labels[index]) != IGNORE_INDEX
+        message, field = _reason(regions[index], spans[index])
+        role = None if message is None else masked.rendered.roles[message]
+        tokens.append(InspectedToken(int(encoded.ids[index]), text, trained, message, role, field, 0))
+    return tokens
+
+
+def _span_of_tokens(masked: Masked) -> list[Span | None]:
+    found: list[Span | None] = [None] * len(masked.encoded.ids)
+    for span in masked.rendered.spans:
+        for token in range(*masked.encoded.overlapping(span.start, span.end).indices(len(found))):
+            found[token] = found[token] or span
+    return found
+
+
+def _reason(region: Region | None, span: Span | None) -> tuple[int | None, str]:
+    """Message and field of a token: its own field, else the trained turn that it completes, else template text."""
+    if region is not None and region.reason == "end_of_turn":
+        return region.message, "end_of_turn"
+    if span is not None:
+        return span.message, span.field
+    if region is not None and region.reason == "turn":
+        return region.message, "template"
+    return None, "template"

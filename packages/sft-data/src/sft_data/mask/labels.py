@@ -1,0 +1,67 @@
+"""Regions of characters to labels of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sft_schema import IGNORE_INDEX
+from sft_schema.record import Region, Rendered
+
+from sft_data.encoding import Encoded
+from sft_data.row import RowError
+
+
+def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> NDArray[np.int32]:
+    """Labels, int32 `[n]`: the token where it covers a trained character, IGNORE_INDEX elsewhere.
+
+    A token that straddles the border between header and content carries content, so it is trained; a special
+    token that begins in the header and swallows the white space after it (Phi's `<|assistant|>`) does not.
+
+    Raises:
+        RowError: `nothing_to_train` when no token but the first, which nothing predicts, is trained.
+    """
+    labels = np.full(len(encoded.ids), IGNORE_INDEX, dtype=np.int32)
+    for region in regions:
+        tokens = _trained_tokens(encoded, region, special_ids)
+        labels[tokens] = encoded.ids[tokens]
+    if not (labels[1:] != IGNORE_INDEX).any():
+        raise RowError("nothing_to_train", "no token of the row is trained")
+    return labels
+
+
+def _trained_tokens(encoded: Encoded, region: Region, special_ids: frozenset[int]) -> slice:
+    tokens = encoded.overlapping(region.start, region.end)
+    if tokens.start < tokens.stop:
+        swallows = int(encoded.starts[tokens.start]) < region.start
+        if swallows and int(encoded.ids[tokens.start]) in special_ids:
+            return slice(tokens.start + 1, tokens.stop)
+    return tokens
+
+
+def trained_region_of(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> list[Region | None]:
+    """For every token the trained region that it is in, the first one when it touches two."""
+    found: list[Region | None] = [None] * len(encoded.ids)
+    for region in regions:
+        for token in range(*_trained_tokens(encoded, region, special_ids).indices(len(found))):
+            found[token] = found[token] or region
+    return found
+
+
+def refuse_special_in_content(rendered: Rendered, encoded: Encoded, special_ids: frozenset[int]) -> None:
+    """Raises RowError when a special token came out of a message's own text.
+
+    Such a text was templated twice, or forges a turn.
+    """
+    special = np.isin(encoded.ids, np.fromiter(special_ids, dtype=np.int32))
+    if not special.any():
+        return
+    for span in rendered.spans:
+        tokens = encoded.overlapping(span.start, span.end)
+        hits = np.flatnonzero(special[tokens])
+        if hits.size:
+            token = tokens.start + int(hits[0])
+            text = rendered.text[int(encoded.starts[token]) : int(encoded.ends[token])]
+            detail = f"{text!r} is written out in {span.field} of message {span.message} and would become that token"
+            raise RowError("special_token_in_content", detail)

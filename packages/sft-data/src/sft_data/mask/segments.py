@@ -1,0 +1,27 @@
+"""The trained regions of a text without a chat template."""
+
+from __future__ import annotations
+
+from sft_schema.record import Region, Rendered, Segments
+
+from sft_data.mask.policy import MaskPolicy
+
+
+def segment_regions(example: Segments, rendered: Rendered, policy: MaskPolicy) -> tuple[Region, ...]:
+    """Trained segments, and the end token after the last one.
+
+    The end token stands between the last segment and the end of the text; it belongs to the last segment.
+    """
+    if policy.train_on_inputs:
+        return (Region(0, len(rendered.text), 0, "input"),)
+    regions = [
+        Region(span.start, span.end, index, "turn")
+        for index, (segment, span) in enumerate(zip(example.segments, rendered.spans, strict=True))
+        if segment.train
+    ]
+    last = len(example.segments) - 1
+    end = rendered.spans[last].end
+    wanted = policy.train_on_eos in ("all", "last") or (policy.train_on_eos == "turn" and example.segments[last].train)
+    if wanted and end < len(rendered.text):
+        regions.append(Region(end, len(rendered.text), last, "end_of_turn"))
+    return tuple(regions)

@@ -1,0 +1,6 @@
+"""Render: an example to the text that is tokenised, with the origin of its characters."""
+
+from sft_data.render.segments import render_segments
+from sft_data.render.template import ChatTemplate
+
+__all__ = ["ChatTemplate", "render_segments"]

@@ -1,0 +1,100 @@
+# pyright: reportUnknownMemberType=false
+# (the libraries used here ship no complete types)
+"""The Jinja environment of chat templates: transformers' environment, made to carry origins.
+
+What templates see equals `transformers.utils.chat_template_utils` 5.23 (sandbox, trimmed blocks, loop controls,
+`raise_exception`, `strftime_now`, a `tojson` that does not escape HTML), so the rendered text is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn, cast
+
+from jinja2 import TemplateError, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from sft_data.render.traced import Source, Traced, join_traced
+
+
+class _TracingCodeGenerator(CodeGenerator):
+    """Lets the `~` operator keep origins: Jinja's own joins plain strings."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja names it
+        self.write("environment.concat(map(str, (")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write(")))")
+
+
+class _Generation(Extension):
+    """`{% generation %}...{% endgeneration %}` prints its body.
+
+    Which tokens are trained is found in the same way for every template.
+    """
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja reads it from the class
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(layout: str) -> str:
+    return datetime.now().strftime(layout)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    origins = {(source.message, source.field) for source in _sources(value)}
+    messages = {message for message, _ in origins}
+    if len(messages) != 1:
+        return text
+    # one span for the whole text: it may be quoted and escaped, so single characters have no origin
+    field = min(field for _, field in origins).rpartition(".")[0] if len(origins) > 1 else min(origins)[1]
+    return Traced(text, (Source(0, len(text), messages.pop(), field, 0),))
+
+
+def _sources(value: Any) -> Iterable[Source]:
+    if isinstance(value, Traced):
+        yield from value.sources
+    elif isinstance(value, Mapping):
+        for each in cast("Mapping[Any, Any]", value).values():
+            yield from _sources(each)
+    elif isinstance(value, list | tuple):
+        for each in cast("list[Any]", value):
+            yield from _sources(each)
+
+
+def _join(parts: Iterable[Any], separator: str = "", attribute: str | None = None) -> Traced:
+    chosen = parts if attribute is None else (part[attribute] for part in parts)
+    return Traced.join(Traced(separator, getattr(separator, "sources", ())), (str(part) for part in chosen))
+
+
+def make_environment() -> ImmutableSandboxedEnvironment:
+    """An environment whose output is a Traced."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    environment.code_generator_class = _TracingCodeGenerator
+    environment.concat = join_traced  # pyright: ignore[reportAttributeAccessIssue]: Jinja's documented hook
+    filters, names = cast("dict[str, Any]", environment.filters), cast("dict[str, Any]", environment.globals)
+    filters |= {"tojson": _tojson, "join": _join}
+    names |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+    return environment

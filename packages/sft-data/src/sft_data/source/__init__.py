@@ -1,0 +1,5 @@
+"""Source: a data set of the config to rows."""
+
+from sft_data.source.read import fingerprint_source, read_rows
+
+__all__ = ["fingerprint_source", "read_rows"]
