@@ -55,13 +55,13 @@ def refuse_special_in_content(rendered: Rendered, encoded: Encoded, special_ids:
     Such a text was templated twice, or forges a turn.
     """
     special = np.isin(encoded.ids, np.fromiter(special_ids, dtype=np.int32))
-    if not special.any():
-        return
-    for span in rendered.spans:
-        tokens = encoded.overlapping(span.start, span.end)
-        hits = np.flatnonzero(special[tokens])
-        if hits.size:
-            token = tokens.start + int(hits[0])
-            text = rendered.text[int(encoded.starts[token]) : int(encoded.ends[token])]
-            detail = f"{text!r} is written out in {span.field} of message {span.message} and would become that token"
+    for token in np.flatnonzero(special):
+        start, end = int(encoded.starts[token]), int(encoded.ends[token])
+        text = rendered.text[start:end]
+        # some special tokens swallow the white space around them: only their own characters count
+        start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+        span = next((each for each in rendered.spans if each.start <= start < end <= each.end), None)
+        if span is not None:
+            place = f"{span.field} of message {span.message}"
+            detail = f"{text.strip()!r} is written out in {place} and would become that token"
             raise RowError("special_token_in_content", detail)

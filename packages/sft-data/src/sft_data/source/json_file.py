@@ -23,7 +23,7 @@ def read_json(file: Path) -> Iterator[tuple[str, Found]]:
             first = handle.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
-    yield from _array(file) if first == b"[" else _lines(file)
+    yield from _array(file) if first == b"[" and file.suffix != ".jsonl" else _lines(file)
 
 
 def _lines(file: Path) -> Iterator[tuple[str, Found]]:
