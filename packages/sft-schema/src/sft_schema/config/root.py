@@ -10,18 +10,19 @@ from sft_schema.config.run import EvaluationSection, LoggingSection, SavingSecti
 from sft_schema.config.train import BatchSection, OptimizerSection, PrecisionSection
 
 
+# pydantic takes fields from the last base to the first: the model's settings come first
 class SftConfig(
-    ModelSection,
-    DataSection,
-    MaskSection,
-    PackingSection,
-    AdapterSection,
-    BatchSection,
-    OptimizerSection,
-    PrecisionSection,
-    SavingSection,
-    EvaluationSection,
     LoggingSection,
+    EvaluationSection,
+    SavingSection,
+    PrecisionSection,
+    OptimizerSection,
+    BatchSection,
+    AdapterSection,
+    PackingSection,
+    MaskSection,
+    DataSection,
+    ModelSection,
 ):
     """Every setting of a run.
 
