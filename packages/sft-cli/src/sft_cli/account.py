@@ -1,0 +1,67 @@
+"""What became of the data, in lines that people read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sft_schema.record import Manifest, PackPlan, SplitCounts
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLine:
+    """One number of the account: its name and its text for every split."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def data_account(manifest: Manifest) -> list[AccountLine]:
+    """The account of all splits, one value per split in the manifest's order; nothing is left out.
+
+    Every reason for which a row was dropped has a line of its own.
+    """
+    splits = list(manifest.splits.values())
+    reasons = sorted({reason for split in splits for reason in split.dropped})
+    return [
+        _line("rows read", [split.rows_in for split in splits]),
+        _line("samples kept", [split.rows_out for split in splits]),
+        *(_line(f"dropped: {reason}", [split.dropped.get(reason, 0) for split in splits]) for reason in reasons),
+        _line("tokens", [split.tokens for split in splits]),
+        AccountLine("trained tokens", tuple(_trained(split) for split in splits)),
+        _line("longest sample, tokens", [split.longest for split in splits]),
+        _line("samples cut", [split.cut_rows for split in splits]),
+        _line("tokens cut off", [split.cut_tokens for split in splits]),
+    ]
+
+
+def account_text(manifest: Manifest, plan: PackPlan | None = None) -> str:
+    """The account as an aligned table, with what packing made of the training samples."""
+    table = [("", tuple(manifest.splits)), *((line.name, line.values) for line in data_account(manifest))]
+    name_width = max(len(name) for name, _ in table)
+    widths = [max(len(row[1][column]) for row in table) for column in range(len(manifest.splits))]
+    lines = [
+        f"{name:<{name_width}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(row, widths, strict=True))
+        for name, row in table
+    ]
+    if plan is not None:
+        lines.append(
+            f"{len(plan):,} rows of up to {plan.sequence_len:,} tokens, {percent(plan.efficiency)} full, "
+            f"{len(plan.samples) / max(1, len(plan)):.1f} samples a row"
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def percent(part: float) -> str:
+    """A part of 1 as a percentage with one digit after the point."""
+    return f"{100 * part:.1f}%"
+
+
+def _line(name: str, counts: list[int]) -> AccountLine:
+    return AccountLine(name, tuple(f"{count:,}" for count in counts))
+
+
+def _trained(split: SplitCounts) -> str:
+    share = split.trained_tokens / split.tokens if split.tokens else 0.0
+    return f"{split.trained_tokens:,} ({percent(share)})"

@@ -1,0 +1,58 @@
+"""`sft preprocess`: tokenises and stores the data, and accounts for every row."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sft_cli.options import config_options, example, json_option
+
+if TYPE_CHECKING:
+    from sft_data import Prepared
+    from sft_schema.record import PackPlan
+
+
+@click.command("preprocess", epilog=example("sft preprocess config.yaml", "sft preprocess config.yaml --json"))
+@config_options
+@json_option
+def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Read, render, mask and tokenise the data of CONFIG, store the result, and account for every row.
+
+    Training with the same settings and data finds the result and does not do it again.
+    """
+    from sft_data import plan_packs, prepare
+    from sft_schema.load import load_config
+
+    from sft_cli.account import account_text
+    from sft_cli.console import messages
+    from sft_cli.progress import preparing
+    from sft_cli.visible import visible
+
+    cfg = load_config(config, overrides)
+    with preparing(messages()) as notify:
+        prepared = prepare(cfg, notify)
+    plan = plan_packs(prepared.train.lengths, cfg, epoch=0, shuffle=cfg.shuffle_merged_datasets)
+    if as_json:
+        click.echo(json.dumps(_account(prepared, plan), indent=2))
+        return
+    click.echo(visible(account_text(prepared.manifest, plan)))
+    click.echo(f"turns end with: {visible(' '.join(prepared.manifest.stop_tokens)) or 'no token'}")
+    click.echo(f"stored in:      {visible(str(prepared.folder))}")
+    click.echo(f"rows set aside: {visible(str(prepared.folder / 'quarantine.jsonl'))}")
+
+
+def _account(prepared: Prepared, plan: PackPlan) -> dict[str, Any]:
+    return {
+        "folder": str(prepared.folder),
+        "quarantine": str(prepared.folder / "quarantine.jsonl"),
+        "manifest": prepared.manifest.model_dump(mode="json"),
+        "packing": {
+            "rows": len(plan),
+            "samples": len(plan.samples),
+            "tokens": plan.tokens,
+            "sequence_len": plan.sequence_len,
+            "efficiency": plan.efficiency,
+        },
+    }

@@ -1,0 +1,83 @@
+"""`sft train`: the whole run, its outcome and its report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sft_cli.invocation import Invocation
+from sft_cli.options import config_options, example
+
+if TYPE_CHECKING:
+    from sft_schema import SftConfig
+    from sft_schema.record import Manifest, RunSummary
+
+
+@click.command(
+    "train",
+    epilog=example(
+        "sft train config.yaml",
+        "sft train config.yaml --set num_epochs=2 --set output_dir=out",
+        "sft train config.yaml --set resume_from_checkpoint=true",
+    ),
+)
+@config_options
+@click.pass_obj
+def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> None:
+    """Fine-tune a model as CONFIG says: data, training, scores before and after, model and report."""
+    from sft_schema.load import load_config
+
+    cfg = load_config(config, overrides)
+    invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides)
+
+    from sft_train.run import run
+
+    from sft_cli.console import messages
+    from sft_cli.progress import RunProgress
+
+    with RunProgress(messages()) as progress:
+        run(cfg, progress)
+    if progress.summary is not None and progress.manifest is not None:
+        _conclude(cfg, progress.summary, progress.manifest)
+
+
+def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
+    """Prints the outcome and writes the report."""
+    from sft_data import inspect_rows
+    from sft_train.callback import read_metrics
+
+    from sft_cli.html import write_report
+    from sft_cli.outcome import answers_text, figures_text
+
+    out = Path(cfg.output_dir)
+    metrics = read_metrics(out / "metrics.jsonl")
+    config_text = (out / "sft_config.yaml").read_text(encoding="utf-8")
+    report = write_report(out, summary, metrics, manifest, inspect_rows(cfg)[0], config_text)
+    if summary.samples:
+        click.echo(f"\n{answers_text(summary.samples)}")
+    click.echo(f"\n{figures_text(summary)}\n")
+    click.echo(f"model   {out}")
+    click.echo(f"report  {report}")
+    click.echo(f"try it  {_how_to_use(out)}")
+
+
+def _how_to_use(out: Path) -> str:
+    chat = (out / "chat_template.jinja").is_file()
+    asked = '[{"role": "user", "content": "Hello"}]' if chat else '"Hello"'
+    answer = '[0]["generated_text"]' + ('[-1]["content"]' if chat else "")
+    model = f'pipeline("text-generation", "{out}")'
+    code = f"from transformers import pipeline; print({model}({asked}){answer})"
+    return f"python -c {shlex.quote(code)}"
+
+
+def _how_to_resume(output_dir: str, config: str, overrides: tuple[str, ...]) -> str:
+    kept = [override for override in overrides if not override.startswith("resume_from_checkpoint=")]
+    words = ["sft", "train", config]
+    for override in (*kept, "resume_from_checkpoint=true"):
+        words += ["--set", override]
+    if any(Path(output_dir).glob("checkpoint-*")):
+        return f"Go on from the newest checkpoint in {output_dir} with:\n    {shlex.join(words)}"
+    return f"There is no checkpoint in {output_dir} yet; begin again with the same command."

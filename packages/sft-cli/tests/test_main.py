@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from sft_cli.main import COMMANDS, cli, main
+
+HEAVY = ["torch", "transformers", "datasets", "pyarrow", "rich", "pydantic", "numpy", "jinja2", "yaml"]
+
+
+def modules_after(*arguments: str) -> set[str]:
+    code = "import json, sys; from sft_cli.main import main; main(sys.argv[1:])\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_help_lists_every_command_without_importing_anything_heavy() -> None:
+    assert not modules_after("--help") & set(HEAVY)
+
+
+def test_help_of_every_command_imports_nothing_heavy() -> None:
+    for name in COMMANDS:
+        assert not modules_after(name, "--help") & set(HEAVY), name
+
+
+def test_help_shows_the_commands_in_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n  {name}") for name in ("validate", "preprocess", "inspect", "train")]
+    assert places == sorted(places)
+    assert all(line in text for line in COMMANDS.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example_that_uses_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Example:\n    sft {name} config.yaml" in text
+
+
+def test_the_surface_is_frozen() -> None:
+    context = click.Context(cli)
+    surface = {}
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        surface[name] = sorted(option for parameter in command.params for option in parameter.opts)
+    shared = ["--debug", "--set", "config"]
+    assert surface == {
+        "validate": sorted(["--json", *shared]),
+        "preprocess": sorted(["--json", *shared]),
+        "inspect": sorted(["--count", "--json", "--row", *shared]),
+        "train": shared,
+    }
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "sft 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["train"],
+        ["train", "a.yaml", "b.yaml"],
+        ["validate", "--what", "a.yaml"],
+        ["inspect", "a.yaml", "--count", "0"],
+        ["inspect", "a.yaml", "--row", "-1"],
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert "Error:" in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_absent_config_ends_with_2_and_names_the_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "no/such.yaml"]) == 2
+    shown = capsys.readouterr()
+    assert "no/such.yaml" in shown.err
+    assert "fix:" in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "no/such.yaml", "--debug"]) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in shown
+    assert shown.rstrip().endswith("1 problem in the config")
+
+
+def test_a_pipe_that_is_closed_early_shows_no_traceback(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("base_model: m\nlearning_rate: 1e-4\ndatasets: [{path: d.jsonl}]\n")
+    command = f"{sys.executable} -m sft_cli.main validate {config} --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr

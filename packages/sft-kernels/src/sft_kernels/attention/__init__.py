@@ -1,0 +1,5 @@
+"""Attention over packed documents."""
+
+from sft_kernels.attention.reference import flash_attn_varlen_func
+
+__all__ = ["flash_attn_varlen_func"]

@@ -1,0 +1,5 @@
+"""What is trained besides or instead of the model's own weights."""
+
+from sft_train.adapter.lora import add_adapter
+
+__all__ = ["add_adapter"]

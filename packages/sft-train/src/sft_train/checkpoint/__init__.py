@@ -1,0 +1,13 @@
+"""Checkpoints: finding complete ones, continuing from them, and the final model."""
+
+from sft_train.checkpoint.find import Checkpoint, find_checkpoint, refuse_leftovers
+from sft_train.checkpoint.identity import run_identity
+from sft_train.checkpoint.save import save_model
+
+__all__ = [
+    "Checkpoint",
+    "find_checkpoint",
+    "refuse_leftovers",
+    "run_identity",
+    "save_model",
+]

@@ -1,0 +1,29 @@
+"""The final model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sft_train.checkpoint.modes import make_readable
+
+
+def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes all that is needed to use the model: weights or adapter, configs, tokenizer and chat template.
+
+    Args:
+        model: bare, or with an adapter (which alone is written then).
+        tokenizer: with the chat template of the training.
+        folder: `output_dir`.
+    """
+    bare: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # The Trainer turns the cache off to train; whoever loads the model wants it for generation.
+    bare.config.use_cache = True
+    model.save_pretrained(folder)
+    bare.config.save_pretrained(folder)
+    if bare.generation_config is not None:
+        bare.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    make_readable(folder)

@@ -1,0 +1,77 @@
+"""The base model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sft_schema import ConfigError, Issue
+from sft_schema.config import ModelSection
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
+
+from sft_train.compute import Compute
+from sft_train.model.attention import check_backend
+
+
+def load_model(cfg: ModelSection, seed: int, compute: Compute) -> PreTrainedModel:
+    """The base model with float32 weights, on the CPU.
+
+    The optimizer updates float32 weights whatever the model computes in: small updates are lost in bfloat16.
+
+    Args:
+        cfg: which model, and which attention.
+        seed: decides the weights when `reinit_weights` is set.
+        compute: device and number format of the run.
+
+    Returns:
+        The model; weights come from safetensors files only.
+
+    Raises:
+        ConfigError: the model or its attention backend cannot be used.
+    """
+    check_backend(cfg.attn_implementation, compute)
+    set_seed(seed)
+    try:
+        model, missing = _random(cfg) if cfg.reinit_weights else _pretrained(cfg)
+    except (OSError, ValueError, ImportError) as error:
+        fix = "give a hub id, or a folder with config.json and safetensors files"
+        raise _refused(cfg, "model_not_loaded", f"{cfg.base_model!r} cannot be loaded: {error}", fix) from error
+    if missing:
+        shown = ", ".join(sorted(missing)[:5])
+        message = f"{cfg.base_model!r} lacks {len(missing)} weights, such as {shown}: they would be random"
+        raise _refused(cfg, "weights_missing", message, "use a complete model, or set `reinit_weights: true`")
+    if getattr(model, "_hf_peft_config_loaded", False):
+        message = f"{cfg.base_model!r} holds an adapter, not a model"
+        raise _refused(cfg, "adapter_as_model", message, "merge the adapter into its model first")
+    return model
+
+
+def _random(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
+    config = AutoConfig.from_pretrained(
+        cfg.base_model, revision=cfg.revision_of_model, trust_remote_code=cfg.trust_remote_code
+    )
+    model = AutoModelForCausalLM.from_config(
+        config,
+        dtype=torch.float32,
+        attn_implementation=cfg.attn_implementation,
+        trust_remote_code=cfg.trust_remote_code,
+    )
+    return model, set()
+
+
+def _pretrained(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
+    loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+        cfg.base_model,
+        revision=cfg.revision_of_model,
+        trust_remote_code=cfg.trust_remote_code,
+        use_safetensors=True,  # the other format is a pickle, which can run code when read
+        dtype=torch.float32,
+        attn_implementation=cfg.attn_implementation,
+        output_loading_info=True,
+    )
+    model, info = loaded
+    return model, set(info["missing_keys"])
+
+
+def _refused(cfg: ModelSection, code: str, message: str, fix: str) -> ConfigError:
+    return ConfigError([Issue(code, ("base_model",), message, fix)])

@@ -1,0 +1,77 @@
+"""summary.json: the outcome of a run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from sft_schema.record import GeneratedAnswer, RunSummary
+
+from sft_train.callback import read_metrics
+from sft_train.evaluate.score import Score
+from sft_train.trainer import SftTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What happened around training.
+
+    Attributes:
+        before: scores of the model before training.
+        after: scores after it.
+        began: `time.perf_counter()` at the beginning of the run.
+        train_seconds: wall time of the training loop.
+        resumed_from: checkpoint folder, or None.
+    """
+
+    before: Score
+    after: Score
+    began: float
+    train_seconds: float
+    resumed_from: Path | None
+
+
+def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: int) -> RunSummary:
+    """The summary of a finished run.
+
+    Args:
+        trainer: after training.
+        course: scores and times.
+        metrics_file: metrics.jsonl, which knows the losses of a run that was resumed too.
+        samples: generated answers to keep.
+    """
+    losses = [line["loss"] for line in read_metrics(metrics_file) if "loss" in line]
+    parameters = list(trainer.model.parameters())
+    return RunSummary(
+        steps=trainer.state.global_step,
+        epochs=round(trainer.state.epoch or 0.0, 4),
+        train_loss_first=losses[0] if losses else None,
+        train_loss_last=losses[-1] if losses else None,
+        eval_loss_before=course.before.loss,
+        eval_loss_after=course.after.loss,
+        exact_match_before=course.before.exact_match,
+        exact_match_after=course.after.exact_match,
+        tokens=trainer.throughput.tokens,
+        trained_tokens=trainer.throughput.trained_tokens,
+        trainable_parameters=sum(each.numel() for each in parameters if each.requires_grad),
+        parameters=sum(each.numel() for each in parameters),
+        seconds=round(time.perf_counter() - course.began, 2),
+        train_seconds=round(course.train_seconds, 2),
+        resumed_from=None if course.resumed_from is None else str(course.resumed_from),
+        samples=_samples(course.before, course.after, samples),
+    )
+
+
+def _samples(before: Score, after: Score, count: int) -> tuple[GeneratedAnswer, ...]:
+    answers = zip(after.prompts, before.answers, after.answers, strict=True)
+    return tuple(
+        GeneratedAnswer(prompt=prompt.text, wanted=prompt.wanted, before=was, after=now)
+        for prompt, was, now in islice(answers, count)
+    )
+
+
+def write_summary(summary: RunSummary, path: Path) -> None:
+    """Writes it as JSON."""
+    path.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,98 @@
+"""The whole path, one line per arrow: config -> data -> model -> training -> saved model and summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import PartialState
+from sft_data import prepare
+from sft_schema import SftConfig
+from sft_schema.record import RunSummary
+
+from sft_train.adapter import add_adapter
+from sft_train.callback import run_callbacks
+from sft_train.checkpoint import find_checkpoint, refuse_leftovers, run_identity, save_model
+from sft_train.compute import resolve_compute
+from sft_train.evaluate import Examiner
+from sft_train.model import load_model, load_tokenizer, set_generation_defaults
+from sft_train.observer import Observer, Silent
+from sft_train.quiet import without_progress_bars
+from sft_train.report import Course, summarise, write_config, write_summary
+from sft_train.trainer import SftTrainer, check_isolation, training_arguments
+
+
+@without_progress_bars()
+def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
+    """Fine-tunes a model as a config says, and saves it to `cfg.output_dir`.
+
+    Under `torchrun` every process calls this; the first one writes the files and talks to its observer.
+
+    Args:
+        cfg: the checked config.
+        observer: hears of the run as it goes.
+
+    Returns:
+        The summary, which is also in `output_dir`/summary.json.
+
+    Raises:
+        ConfigError: the config cannot be honoured here.
+        DataError: the data or the tokenizer cannot be used.
+        TrainingError: the run cannot go on.
+    """
+    began, out = time.perf_counter(), Path(cfg.output_dir)
+    refuse_leftovers(cfg)
+    compute = resolve_compute(cfg)
+    args = training_arguments(cfg, compute)
+    tell = observer if observer is not None and args.process_index == 0 else Silent()
+
+    with args.main_process_first(desc="preparing the data"):
+        prepared = prepare(cfg, _announcing(tell))
+    identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size)
+    checkpoint = find_checkpoint(cfg, identity, tell.stage)
+
+    tell.stage("loading the model")
+    model = load_model(cfg, cfg.seed, compute)
+    tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
+    set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
+    model = add_adapter(model, cfg)
+
+    callbacks = run_callbacks(cfg, tell, identity, checkpoint, args)
+    trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
+    check_isolation(trainer.model, cfg.attn_implementation, trainer.call)
+    tell.prepared(prepared.manifest, trainer.rows.plan)
+
+    examiner = Examiner(trainer, cfg, prepared, tell.stage)
+    before = examiner.score("before training", log=checkpoint is None)
+
+    tell.stage("training")
+    training_began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
+    train_seconds = time.perf_counter() - training_began
+
+    tell.stage(f"saving to {out}")
+    if args.process_index == 0:
+        save_model(trainer.model, tokenizer, out)
+        write_config(cfg, out / "sft_config.yaml")
+
+    after = examiner.score("after training")
+    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder)
+    summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
+    if args.process_index == 0:
+        write_summary(summary, out / "summary.json")
+    PartialState().destroy_process_group()
+    tell.finished(summary)
+    return summary
+
+
+def _announcing(observer: Observer) -> Callable[[str, int, int], None]:
+    """Tells the observer each stage of the preparation once, at its first item."""
+    seen: set[str] = set()
+
+    def notify(stage: str, done: int, total: int) -> None:
+        if stage not in seen:
+            seen.add(stage)
+            observer.stage(stage)
+
+    return notify

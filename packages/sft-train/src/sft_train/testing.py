@@ -1,0 +1,102 @@
+"""Small real things for tests: a model with its tokenizer, and conversations of many lengths."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>")
+"""Ids 0 to 2; the 256 bytes follow."""
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+_WORDS = "one two three four five six seven eight nine ten red green blue north south east west".split()
+
+
+def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids: int = 5) -> Path:
+    """Writes a Llama of about 40,000 weights with a tokenizer that has a token for each byte.
+
+    Args:
+        folder: made if absent.
+        weights: also write random weights, larger than usual so that attention has a visible say.
+        layers: decoder layers.
+        extra_ids: ids that the model embeds beyond the tokenizer's.
+
+    Returns:
+        `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = byte_tokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": SPECIAL[0],
+        "eos_token": SPECIAL[2],
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size() + extra_ids,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.1,
+        eos_token_id=2,
+        bos_token_id=None,
+        architectures=["LlamaForCausalLM"],
+    )
+    config.save_pretrained(folder)
+    if weights:
+        set_seed(7)
+        LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    return folder
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token for each byte, and `SPECIAL`."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    return tokenizer
+
+
+def write_conversations(file: Path, count: int, *, seed: int = 0, longest: int = 12) -> Path:
+    """Writes conversations of one or two turns, with answers of 1 to `longest` words.
+
+    Returns:
+        `file`, JSON Lines in the `messages` format.
+    """
+    choose = random.Random(seed)
+    rows = [{"messages": _messages(choose, longest)} for _ in range(count)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def _messages(choose: random.Random, longest: int) -> list[dict[str, str]]:
+    messages: list[dict[str, str]] = []
+    for _ in range(choose.choice((1, 1, 2))):
+        answer = _sentence(choose, choose.randint(1, longest))
+        messages.append({"role": "user", "content": f"Say {_sentence(choose, choose.randint(1, 3))}."})
+        messages.append({"role": "assistant", "content": answer})
+    return messages
+
+
+def _sentence(choose: random.Random, words: int) -> str:
+    picked: Sequence[str] = choose.choices(_WORDS, k=words)
+    return " ".join(picked)

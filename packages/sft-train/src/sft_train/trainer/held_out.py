@@ -1,0 +1,48 @@
+"""Loss on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from sft_schema import TrainingError
+from torch import nn
+
+from sft_train.loss import ForwardCall, next_token_nll
+
+
+def held_out_loss(
+    model: nn.Module, batches: Iterable[Mapping[str, Any]], call: ForwardCall, accelerator: Accelerator
+) -> float:
+    """Mean negative log-likelihood per trained token, over all batches of all processes.
+
+    Every token weighs the same, however long its sample and however full its batch.
+
+    Args:
+        model: bare or with an adapter; it is in the mode it was in afterwards.
+        batches: this process's share; see `sft_train.trainer.rows.to_tensors`.
+        call: how the model's forward is called.
+        accelerator: gives the number format, and adds up over processes.
+
+    Raises:
+        TrainingError: the loss is not a number.
+    """
+    training = model.training
+    model.eval()
+    nll, tokens = 0.0, 0
+    with torch.no_grad(), accelerator.autocast():
+        for batch in batches:
+            nll += float(next_token_nll(model, batch, call))
+            tokens += batch["targets"].numel()
+    model.train(training)
+    if accelerator.num_processes > 1:
+        both = torch.tensor([nll, float(tokens)], dtype=torch.float64, device=accelerator.device)
+        nll, tokens = accelerator.reduce(both, "sum").tolist()
+    loss = nll / tokens
+    if not math.isfinite(loss):
+        fix = "check the model: it gives this loss on held-out rows as it is now"
+        raise TrainingError(f"the held-out loss is {loss}", fix=fix)
+    return loss

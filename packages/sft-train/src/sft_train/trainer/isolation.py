@@ -1,0 +1,70 @@
+"""Proof, on the model at hand, that samples of one row do not see one another.
+
+The table of attention backends says which keep samples apart, but a model has a word in it too: its own
+attention code may ignore `position_ids`, and a recurrent layer has no mask at all. So the model is asked.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from sft_schema import BACKENDS, ConfigError, Issue
+from torch import nn
+
+from sft_train.loss import ForwardCall, logits_at
+
+_LENGTHS = (5, 9)
+_LIMIT = {"float32": 1e-3, "bfloat16": 5e-2}
+"""Largest difference allowed, as a part of the largest logit. Rounding gives 1e-6 and about 1e-2; a leak 0.1."""
+
+
+def check_isolation(model: nn.Module, attn_implementation: str, call: ForwardCall) -> None:
+    """Refuses a model whose outputs for a sample change when another shares its row.
+
+    Args:
+        model: the model that is going to be trained, on its device.
+        attn_implementation: its attention backend.
+        call: see `forward_call`.
+
+    Raises:
+        ConfigError: with the difference found.
+    """
+    dtype = "bfloat16" if BACKENDS[attn_implementation].attn_needs_dtype_cast else "float32"
+    difference = _difference(model, call, dtype)
+    if difference <= _LIMIT[dtype]:
+        return
+    message = (
+        f"{type(model).__name__} with {attn_implementation} mixes samples that share a row: outputs differ by "
+        f"{difference:.2g} of the largest from those of the sample alone"
+    )
+    fix = "set `sample_packing: false` and `micro_batch_size: 1`, or another `attn_implementation`"
+    raise ConfigError([Issue("packing_leaks", ("attn_implementation",), message, fix)])
+
+
+def _difference(model: nn.Module, call: ForwardCall, dtype: str) -> float:
+    """Largest difference of the second sample's logits, packed and alone, over the largest logit."""
+    embedding: Any = model.get_input_embeddings()
+    device = embedding.weight.device
+    ids = torch.arange(1, sum(_LENGTHS) + 1) * 7 % embedding.weight.shape[0]
+    training = model.training
+    model.eval()
+    cast = torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
+    with torch.no_grad(), cast:
+        packed = logits_at(model, _batch(ids, _LENGTHS, device), call)
+        alone = logits_at(model, _batch(ids[_LENGTHS[0] :], _LENGTHS[1:], device), call)
+    model.train(training)
+    return float((packed - alone).abs().max() / alone.abs().max())
+
+
+def _batch(ids: torch.Tensor, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
+    """Samples of the given lengths in one row, with the logits of the last one wanted."""
+    ends = torch.tensor((0, *lengths)).cumsum(0)
+    return {
+        "input_ids": ids[None].to(device),
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        "predict_at": torch.arange(len(ids) - lengths[-1], len(ids), device=device),
+        "cu_seqlens": ends.to(device, torch.int32),
+        "max_seqlen": max(lengths),
+    }

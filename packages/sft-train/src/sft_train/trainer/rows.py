@@ -1,0 +1,129 @@
+"""Packed rows to the batches that each process trains on.
+
+Which rows make an optimizer step depends on (seed, epoch) alone, not on how many processes there are and how
+many micro batches each of them does. With rows r0, r1, ... in the epoch's order, micro batches of one row, two
+processes and two accumulation steps:
+
+    step            0               1
+    process 0   r0      r2      r4      r6
+    process 1   r1      r3      r5      (none: a blank row that trains nothing)
+
+The Trainer's own way would train r0 a second time at the end to fill the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sft_data import SampleStore, collate, pack_row, plan_packs
+from sft_schema import IGNORE_INDEX
+from sft_schema.config import PackingSection
+from sft_schema.record import PackedRow, PackPlan
+from torch.utils.data import Dataset, Sampler
+
+Samples = NDArray[np.int64]
+_BLANK: Samples = np.empty(0, dtype=np.int64)
+
+
+class StoredRows(Dataset[PackedRow]):
+    """Rows by the indices of the samples in them, int64 `[k]`; no samples give a blank row."""
+
+    def __init__(self, store: SampleStore, rows: int) -> None:
+        self.store = store
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, samples: Samples) -> PackedRow:
+        return pack_row(self.store, samples) if len(samples) else self._blank()
+
+    def _blank(self) -> PackedRow:
+        """The first two tokens of the data without labels: as little work as a forward pass can be."""
+        tokens = self.store[0].input_ids[:2]
+        labels = np.full_like(tokens, IGNORE_INDEX)
+        return PackedRow(tokens, labels, np.array([0, len(tokens)], dtype=np.int32), _BLANK)
+
+
+class EpochRows(Sampler[list[Samples]]):
+    """The micro batches of one process: each a list of rows, a row being the indices of its samples.
+
+    Args:
+        lengths: int32 `[n]`: tokens of each sample.
+        cfg: how samples share rows.
+        micro_batch_size: rows of a micro batch.
+        process: number of this process.
+        processes: processes in all.
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int32],
+        cfg: PackingSection,
+        *,
+        micro_batch_size: int,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self._lengths = lengths
+        self._cfg = cfg
+        self._micro_batch_size = micro_batch_size
+        self._process, self._processes = process, processes
+        self._epoch = 0
+        self.plan: PackPlan = plan_packs(lengths, cfg, epoch=0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Plans the rows of an epoch.
+
+        The name is not the usual `set_epoch`: data loaders call that with numbers of their own, which begin
+        at 0 again after a resume.
+        """
+        if epoch != self._epoch:
+            self.plan = plan_packs(self._lengths, self._cfg, epoch=epoch)
+            self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Micro batches of this process in an epoch, the same for every process and every epoch."""
+        return ceil(ceil(len(self.plan) / self._micro_batch_size) / self._processes)
+
+    def __iter__(self) -> Iterator[list[Samples]]:
+        for number in range(len(self)):
+            first = (number * self._processes + self._process) * self._micro_batch_size
+            rows = range(first, min(first + self._micro_batch_size, len(self.plan)))
+            yield [self.plan.row(row) for row in rows] or [_BLANK]
+
+
+def held_out_batches(
+    lengths: NDArray[np.int32], cfg: PackingSection, *, rows: int, process: int, processes: int
+) -> Iterator[list[Samples]]:
+    """This process's share of the held-out rows, packed as in training, `rows` of them a batch."""
+    plan = plan_packs(lengths, cfg, epoch=0, shuffle=False)
+    batches = range(0, len(plan), rows)
+    for first in islice(batches, process, None, processes):
+        yield [plan.row(row) for row in range(first, min(first + rows, len(plan)))]
+
+
+def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:
+    """Rows joined end to end, as the loss takes them.
+
+    Returns:
+        `input_ids` and `position_ids` int64 `[1, t]`; `predict_at` int64 `[k]`: positions whose next token is
+        trained; `targets` int64 `[k]`: those tokens; `cu_seqlens` int32 `[n + 1]`; `max_seqlen` int. They are
+        worked out here, on the host, so that a GPU is not waited for.
+    """
+    batch = collate(rows)
+    predict_at = np.flatnonzero(batch.labels[0, 1:] != IGNORE_INDEX)
+    return {
+        "input_ids": torch.from_numpy(batch.input_ids),
+        "position_ids": torch.from_numpy(batch.position_ids),
+        "predict_at": torch.from_numpy(predict_at),
+        "targets": torch.from_numpy(batch.labels[0, predict_at + 1]),
+        "cu_seqlens": torch.from_numpy(batch.cu_seqlens),
+        "max_seqlen": batch.max_seqlen,
+    }

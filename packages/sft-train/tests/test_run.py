@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import PeftModel
+from safetensors.torch import load_file
+from sft_schema import ConfigError, SftConfig, load_config
+from sft_schema.record import Manifest, PackPlan, RunSummary
+from sft_train.run import run
+from sft_train.testing import CHATML
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+MakeConfig = Callable[..., SftConfig]
+
+
+class Recorder:
+    """Keeps everything that an observer is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.manifest: Manifest | None = None
+        self.plan: PackPlan | None = None
+        self.begun: tuple[int, int] | None = None
+        self.lines: list[tuple[int, dict[str, float]]] = []
+        self.summary: RunSummary | None = None
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def prepared(self, manifest: Manifest, plan: PackPlan) -> None:
+        self.manifest, self.plan = manifest, plan
+
+    def started(self, steps: int, done: int) -> None:
+        self.begun = (steps, done)
+
+    def logged(self, step: int, metrics: dict[str, float]) -> None:
+        self.lines.append((step, metrics))
+
+    def finished(self, summary: RunSummary) -> None:
+        self.summary = summary
+
+
+@pytest.fixture
+def heldout(data_folder: Path) -> dict[str, Any]:
+    return {"test_datasets": f"[{{path: {data_folder / 'heldout.jsonl'}}}]"}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_full_run_learns_and_leaves_everything_in_place(config: MakeConfig, heldout: dict[str, Any]) -> None:
+    cfg = config(num_epochs="6", do_causal_lm_eval="true", eval_max_new_tokens="8", use_tensorboard="true", **heldout)
+    recorder = Recorder()
+    summary = run(cfg, recorder)
+    out = Path(cfg.output_dir)
+
+    assert summary.train_loss_last < summary.train_loss_first
+    assert summary.eval_loss_after < summary.eval_loss_before
+    assert summary.exact_match_before is not None
+    assert len(summary.samples) == cfg.eval_table_size
+    assert summary.parameters == summary.trainable_parameters
+    assert recorder.summary == summary == RunSummary.model_validate_json((out / "summary.json").read_text())
+    assert recorder.begun == (summary.steps, 0)
+    assert recorder.plan is not None
+    assert recorder.plan.efficiency > 0.8
+
+    lines = metrics(out)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, summary.steps + 1))
+    assert {"eval_loss", "eval_exact_match"} <= {key for line in lines for key in line}
+    assert lines[2].keys() >= {"grad_norm", "learning_rate", "tokens_per_second", "trained_tokens_per_second"}
+    assert any((out / "runs").glob("events.out.tfevents.*"))
+
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.use_cache is True
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert tokenizer.chat_template == CHATML
+    assert GenerationConfig.from_pretrained(out).eos_token_id == [2]
+    assert load_config(out / "sft_config.yaml").model_dump() == cfg.model_dump()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in out.iterdir() if path.is_file()}
+    assert set(modes.values()) == {modes["summary.json"]}, "a file has permissions of its own"
+
+
+def test_lora_run_saves_an_adapter_that_loads(config: MakeConfig) -> None:
+    cfg = config(adapter="lora", lora_target_linear="true", lora_r="4", max_steps="3", learning_rate="1e-2")
+    summary = run(cfg)
+    out = Path(cfg.output_dir)
+    assert summary.trainable_parameters < summary.parameters
+    assert not (out / "model.safetensors").exists()
+    base = AutoModelForCausalLM.from_pretrained(cfg.base_model)
+    adapted = PeftModel.from_pretrained(base, out)
+    moved = [each for name, each in adapted.named_parameters() if "lora_B" in name]
+    assert moved
+    assert all(each.abs().sum() > 0 for each in moved)
+
+
+def test_same_config_gives_same_weights(config: MakeConfig, tmp_path: Path) -> None:
+    first = config(max_steps="3", reinit_weights="true")
+    second = config(max_steps="3", reinit_weights="true", output_dir=str(tmp_path / "again"))
+    run(first)
+    run(second)
+    one, two = (load_file(Path(each.output_dir) / "model.safetensors") for each in (first, second))
+    assert all(one[name].equal(two[name]) for name in one)
+
+
+def test_bf16_on_a_cpu_trains(config: MakeConfig) -> None:
+    in_float32 = run(config(max_steps="4"))
+    cfg = config(max_steps="4", bf16="true", output_dir=str(Path(config().output_dir) / "bf16"))
+    summary = run(cfg)
+    assert summary.train_loss_last < summary.train_loss_first
+    assert summary.train_loss_first == pytest.approx(in_float32.train_loss_first, rel=2e-2)
+    assert summary.train_loss_first != in_float32.train_loss_first, "computed in float32"
+    assert load_file(Path(cfg.output_dir) / "model.safetensors")["lm_head.weight"].dtype.is_floating_point
+    assert str(load_file(Path(cfg.output_dir) / "model.safetensors")["lm_head.weight"].dtype) == "torch.float32"
+
+
+def test_output_dir_with_checkpoints_is_refused_unless_resuming(config: MakeConfig) -> None:
+    cfg = config(max_steps="2", save_strategy="steps", save_steps="1")
+    run(cfg)
+    with pytest.raises(ConfigError, match=r"checkpoint-2[\s\S]*resume_from_checkpoint: true"):
+        run(cfg)
+
+
+def test_output_dir_without_checkpoints_is_overwritten(config: MakeConfig) -> None:
+    cfg = config(max_steps="2", save_strategy='"no"')
+    run(cfg)
+    run(cfg)
+    assert [line["step"] for line in metrics(Path(cfg.output_dir))] == [1, 2]
+
+
+def test_finished_run_resumes_to_the_same_model(config: MakeConfig) -> None:
+    first = run(config(max_steps="2", save_strategy="steps", save_steps="1"))
+    cfg = config(max_steps="2", save_strategy="steps", save_steps="1", resume_from_checkpoint="true")
+    before = load_file(Path(cfg.output_dir) / "model.safetensors")
+    recorder = Recorder()
+    second = run(cfg, recorder)
+    after = load_file(Path(cfg.output_dir) / "model.safetensors")
+    assert all(before[name].equal(after[name]) for name in before)
+    assert recorder.begun == (2, 2)
+    assert second.resumed_from is not None
+    assert (second.train_loss_first, second.train_loss_last) == (first.train_loss_first, first.train_loss_last)
+
+
+def test_generated_answers_without_held_out_questions_are_refused(config: MakeConfig) -> None:
+    cfg = config(do_causal_lm_eval="true", val_set_size="0.2", max_steps="1")
+    with pytest.raises(ConfigError, match="test_datasets"):
+        run(cfg)

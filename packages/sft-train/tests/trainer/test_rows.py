@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sft_data import prepare
+from sft_schema import SftConfig
+from sft_schema.check import check_row
+from sft_schema.config import PackingSection
+from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
+from torch.utils.data import DataLoader
+
+MakeConfig = Callable[..., SftConfig]
+
+
+def flat(batches: Iterator[list[Any]]) -> list[list[tuple[int, ...]]]:
+    return [[tuple(row.tolist()) for row in batch] for batch in batches]
+
+
+LENGTHS = np.array([5, 9, 3, 7, 7, 2, 8, 4, 6, 6, 1, 9, 5], dtype=np.int64)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3), st.integers(1, 13))
+def test_steps_hold_the_same_rows_however_work_is_divided(
+    packing: bool, micro: int, accumulation: int, processes: int, epoch: int, samples: int
+) -> None:
+    """Rows of step s are rows s*n to (s+1)*n of the plan, n being micro x accumulation x processes."""
+    processes += 1
+    cfg = PackingSection(sequence_len=10, sample_packing=packing)
+    shares = []
+    for process in range(processes):
+        rows = EpochRows(LENGTHS[:samples], cfg, micro_batch_size=micro, process=process, processes=processes)
+        rows.start_epoch(epoch)
+        shares.append(flat(iter(rows)))
+        plan = rows.plan
+    assert len({len(share) for share in shares}) == 1, "processes must do the same number of passes"
+    per_step = micro * accumulation * processes
+    wanted = [tuple(plan.row(row).tolist()) for row in range(len(plan))]
+    for step in range(-(-len(wanted) // per_step)):
+        passes = [p for share in shares for p in share[step * accumulation : (step + 1) * accumulation]]
+        found = [row for each in passes for row in each if row]
+        assert sorted(found) == sorted(wanted[step * per_step : (step + 1) * per_step])
+
+
+def test_epochs_differ_and_an_epoch_is_always_the_same() -> None:
+    cfg = PackingSection(sequence_len=10, sample_packing=True, seed=3)
+    one, two = (EpochRows(LENGTHS, cfg, micro_batch_size=1) for _ in range(2))
+    first = flat(iter(one))
+    one.start_epoch(1)
+    second = flat(iter(one))
+    two.start_epoch(1)
+    assert first != second
+    assert flat(iter(two)) == second
+    one.start_epoch(0)
+    assert flat(iter(one)) == first
+    assert len(one) == len(first) == len(second)
+
+
+def test_every_sample_of_an_epoch_is_trained_once() -> None:
+    rows = EpochRows(LENGTHS, PackingSection(sequence_len=10, sample_packing=True), micro_batch_size=2)
+    assert sorted(i for batch in flat(iter(rows)) for row in batch for i in row) == list(range(len(LENGTHS)))
+
+
+@given(st.integers(1, 4), st.integers(1, 3))
+def test_held_out_rows_are_shared_out_completely(rows: int, processes: int) -> None:
+    cfg = PackingSection(sequence_len=10, sample_packing=True)
+    shares = [
+        flat(held_out_batches(LENGTHS, cfg, rows=rows, process=process, processes=processes))
+        for process in range(processes)
+    ]
+    seen = sorted(i for share in shares for batch in share for row in batch for i in row)
+    assert seen == list(range(len(LENGTHS)))
+    assert max(len(batch) for share in shares for batch in share) <= rows
+
+
+def test_blank_row_is_a_row_without_anything_to_train(config: MakeConfig) -> None:
+    store = prepare(config()).train
+    blank = StoredRows(store, 1)[np.empty(0, dtype=np.int64)]
+    batch = to_tensors([blank])
+    assert batch["targets"].numel() == 0
+    assert batch["input_ids"].shape == (1, 2)
+
+
+def test_data_loader_makes_batches_of_what_the_store_holds(config: MakeConfig) -> None:
+    cfg = config(micro_batch_size="2")
+    store = prepare(cfg).train
+    rows = EpochRows(store.lengths, cfg, micro_batch_size=2)
+    for batch in DataLoader(StoredRows(store, len(rows.plan)), batch_sampler=rows, collate_fn=list):
+        for each in batch:
+            check_row(each)
+            samples = [store[int(index)].input_ids for index in each.samples]
+            assert np.array_equal(each.input_ids, np.concatenate(samples))

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import time
+
+from sft_train.trainer.throughput import Throughput
+
+
+def test_rates_count_the_time_of_steps_alone() -> None:
+    clock = Throughput()
+    clock.begin_step()
+    clock.add(1000, 250)
+    time.sleep(0.05)
+    clock.end_step()
+    time.sleep(0.3)  # an evaluation, say
+    rates = clock.rates()
+    assert 1000 / 0.25 < rates["tokens_per_second"] <= 1000 / 0.05
+    assert abs(rates["tokens_per_second"] / rates["trained_tokens_per_second"] - 4) < 1e-3
+    assert clock.rates() == {}
+    assert (clock.tokens, clock.trained_tokens) == (1000, 250)
