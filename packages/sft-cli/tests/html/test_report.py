@@ -153,7 +153,7 @@ def test_curves_have_axes_points_and_a_text_for_those_who_do_not_see_them(page: 
     assert "step 100: held-out loss 0.5" in text
     assert "step 1: Learning rate" in text
     assert "optimizer step" in text
-    assert text.count(": training loss ") == 99, "one of a hundred is not a number"
+    assert len(re.findall(r"step \d+: training loss ", text)) == 99, "one of a hundred is not a number"
 
 
 def test_figures_answers_and_account_are_on_the_page(page: Page) -> None:
@@ -166,7 +166,7 @@ def test_figures_answers_and_account_are_on_the_page(page: Page) -> None:
         "✗different: <script>x</script>",
         "not generated",
         "(empty)",
-        "dropped: <i>odd</i> 3 0",
+        "dropped: <i>odd</i>",
         "12,500 (25.0%)",
         "0123abcd",
         "# </pre><script>alert(2)</script>",

@@ -24,7 +24,7 @@ def test_named_layers_alone_are_adapted(model: PreTrainedModel) -> None:
     trained = {n: p for n, p in add_adapter(model, cfg).named_parameters() if p.requires_grad}
     assert len(trained) == 2 * 2 * 2, "two layers, two projections, A and B"
     assert all("q_proj.lora_" in name or "v_proj.lora_" in name for name in trained)
-    assert {tuple(each.shape)[0] for name, each in trained.items() if "lora_A" in name} == {3}
+    assert {len(each) for name, each in trained.items() if "lora_A" in name} == {3}
 
 
 def test_all_linear_leaves_the_head_out(model: PreTrainedModel) -> None:

@@ -11,13 +11,13 @@ from sft_schema import DataError, SftConfig
 from sft_train.compute import Compute
 from sft_train.model import load_model, load_tokenizer
 from sft_train.testing import tiny_model
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 MakeConfig = Callable[..., SftConfig]
 CPU = Compute(bf16=False, use_cpu=True)
 
 
-def load(cfg: SftConfig):  # noqa: ANN201
+def load(cfg: SftConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(cfg, load_text_tokenizer(cfg), load_model(cfg, 1, CPU))
 
 

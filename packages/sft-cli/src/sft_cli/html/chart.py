@@ -193,9 +193,9 @@ def thin(points: Sequence[XY], limit: int) -> list[XY]:
 def tick_text(value: float, ticks: Sequence[float]) -> str:
     """The number of one of an axis's `ticks`, with as many digits as that axis needs."""
     largest = max(abs(tick) for tick in ticks)
-    if value == 0 and not 1e-3 <= largest < 1e6:
-        return "0"
     if not 1e-3 <= largest < 1e6:
+        if value == 0:
+            return "0"
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:,.{max(0, -floor(log10(ticks[1] - ticks[0]) + 1e-9))}f}"

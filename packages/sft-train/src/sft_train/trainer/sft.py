@@ -102,7 +102,8 @@ class SftTrainer(Trainer):
             self.control.should_training_stop = True
             return [], torch.zeros((), dtype=torch.int64)
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        tokens = sum(batch["input_ids"].numel() for batch in batches)
+        # A batch without targets is a blank one: every real row has something to train.
+        tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
         trained = sum(batch["targets"].numel() for batch in batches)
         counts = torch.tensor([tokens, trained], device=device)
         if self.args.world_size > 1:

@@ -1,0 +1,169 @@
+"""The loss and the weights depend on the samples of a step, not on how they are cut into micro batches."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sft_data import plan_packs, prepare
+from sft_schema import load_config
+from sft_train.run import run
+from sft_train.testing import tiny_model, write_conversations
+from transformers import AutoModelForCausalLM
+
+torch.set_num_threads(1)
+TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
+
+# Plain SGD, unclipped: with rate 1, a step's change of the weights is its gradient.
+SETTINGS = """\
+base_model: {folder}/model
+datasets: [{{path: {folder}/train.jsonl}}]
+test_datasets: [{{path: {folder}/heldout.jsonl}}]
+dataset_prepared_path: {folder}/prepared
+sequence_len: 384
+learning_rate: 0.05
+optimizer: sgd
+lr_scheduler: constant
+max_grad_norm: 0
+save_strategy: "no"
+"""
+ONE_STEP = ("max_steps=1", "learning_rate=1.0")
+LORA = ("adapter=lora", "lora_target_linear=true", "lora_r=4")
+CUTS = {"1x8": (1, 8), "2x4": (2, 4), "8x1": (8, 1)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, 21 conversations of very different lengths (so the last step is not full), and a config."""
+    folder = tmp_path_factory.mktemp("invariance")
+    tiny_model(folder / "model")
+    write_conversations(folder / "train.jsonl", 21, seed=3, longest=30)
+    write_conversations(folder / "heldout.jsonl", 5, seed=4)
+    (folder / "config.yaml").write_text(SETTINGS.format(folder=folder))
+    return folder
+
+
+@pytest.fixture
+def trained(folder: Path, tmp_path: Path) -> Callable[..., tuple[list[float], dict[str, torch.Tensor]]]:
+    """Losses of all steps and final weights of a real run."""
+
+    def train(name: str, *overrides: str) -> tuple[list[float], dict[str, torch.Tensor]]:
+        run(load_config(folder / "config.yaml", (f"output_dir={tmp_path / name}", *overrides)))
+        return outcome(tmp_path / name)
+
+    return train
+
+
+def outcome(out: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    (file,) = out.glob("*model.safetensors")
+    return [line["loss"] for line in lines if "loss" in line], load_file(file)
+
+
+def cut(micro: int, accumulation: int) -> tuple[str, str]:
+    return f"micro_batch_size={micro}", f"gradient_accumulation_steps={accumulation}"
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    assert found[0] == pytest.approx(wanted[0], rel=0, abs=1e-5)
+    assert found[1].keys() == wanted[1].keys()
+    for name in wanted[1]:
+        torch.testing.assert_close(found[1][name], wanted[1][name], **TOLERANCE)
+
+
+@pytest.mark.parametrize("packing", ["true", "false"])
+@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
+def test_loss_and_gradient_of_a_step_do_not_depend_on_the_cut(
+    trained: Any, adapter: tuple[str, ...], packing: str
+) -> None:
+    rest = (*ONE_STEP, f"sample_packing={packing}", *adapter)
+    found = {name: trained(name, *cut(*each), *rest) for name, each in CUTS.items()}
+    for name in ("2x4", "8x1"):
+        assert_same(found[name], found["1x8"])
+
+
+@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
+def test_whole_run_does_not_depend_on_the_cut(trained: Any, adapter: tuple[str, ...]) -> None:
+    """Two epochs of 21 rows, 8 a step: the last step of each is not full."""
+    found = {name: trained(name, *cut(*each), "num_epochs=2", *adapter) for name, each in CUTS.items()}
+    assert len(found["1x8"][0]) == 6
+    for name in ("2x4", "8x1"):
+        assert_same(found[name], found["1x8"])
+
+
+def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(
+    folder: Path, trained: Any
+) -> None:
+    """The same step written out sample by sample, and the common mistake, which must not pass."""
+    (loss,), weights = trained("step", *cut(2, 4), *ONE_STEP)
+    cfg = load_config(folder / "config.yaml")
+    model, store = AutoModelForCausalLM.from_pretrained(cfg.base_model), prepare(cfg).train
+    plan = plan_packs(store.lengths, cfg, epoch=0)
+    order = [int(plan.row(row)[0]) for row in range(8)]
+    nlls, counts = [], []
+    for index in order:
+        ids, labels = (torch.tensor(each.tolist()) for each in (store[index].input_ids, store[index].labels))
+        logits = model(input_ids=ids[None]).logits[0, :-1]
+        nlls.append(torch.nn.functional.cross_entropy(logits, labels[1:], reduction="sum"))
+        counts.append(int((labels[1:] != -100).sum()))
+    (sum(nlls) / sum(counts)).backward()
+
+    assert loss == pytest.approx(sum(nlls).item() / sum(counts), abs=1e-5)
+    for name, each in model.named_parameters():
+        torch.testing.assert_close(weights[name], each.detach() - each.grad, **TOLERANCE)
+    mean_of_means = sum(nll.item() / count for nll, count in zip(nlls, counts, strict=True)) / 8
+    assert abs(loss - mean_of_means) > 1e-3, "these samples cannot tell the right loss from a wrong one"
+
+
+@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
+def test_two_processes_equal_one_with_twice_the_accumulation(
+    folder: Path, tmp_path: Path, trained: Any, adapter: tuple[str, ...]
+) -> None:
+    """21 rows, 4 a step: in each epoch's last step the second process has nothing left to train on."""
+    rest = ("num_epochs=2", "do_causal_lm_eval=true", "eval_max_new_tokens=4", *adapter)
+    alone = trained("alone", *cut(1, 4), *rest)
+    command = (f"output_dir={tmp_path / 'two'}", *cut(1, 2), *rest)
+    together = launch(2, tmp_path, folder / "config.yaml", command)
+    assert together.returncode == 0, together.stderr[-3000:]
+    assert len(alone[0]) == 12
+    assert_same(outcome(tmp_path / "two"), alone)
+
+    one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("alone", "two"))
+    for key in ("steps", "epochs", "tokens", "trained_tokens", "exact_match_after"):
+        assert two[key] == one[key], key
+    assert two["eval_loss_after"] == pytest.approx(one["eval_loss_after"], abs=1e-5)
+    assert [each["after"] for each in two["samples"]] == [each["after"] for each in one["samples"]]
+
+
+def launch(
+    processes: int, tmp_path: Path, config: Path, overrides: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    """A real `torchrun` of a script that does nothing but call `run`."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from sft_schema import load_config\n"
+        "from sft_train.run import run\n"
+        "torch.set_num_threads(1)\n"
+        "run(load_config(sys.argv[1], sys.argv[2:]))\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    address = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    return subprocess.run(
+        [*torchrun, *address, str(script), str(config), *overrides],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
