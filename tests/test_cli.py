@@ -207,24 +207,21 @@ def test_train_leaves_a_model_an_outcome_and_a_report(config: Path, folder: Path
 
 
 @pytest.mark.slow
-def test_the_last_line_of_train_uses_the_model(config: Path, folder: Path) -> None:
-    out = folder / "used"
-    done = sft(
-        "train", config, "--set", f"output_dir={out}", "--set", "max_steps=1", "--set", "do_causal_lm_eval=false"
-    )
-    assert done.returncode == 0, done.stderr
-    command = re.search(r"^try it  python (.*)$", done.stdout, re.MULTILINE)
-    assert command
-    used = subprocess.run(
-        f"{sys.executable} {command[1]}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=300,
-        check=False,
-    )
-    assert used.returncode == 0, used.stderr
+def test_the_last_line_of_train_uses_the_model_and_an_adapter_on_it(config: Path, folder: Path) -> None:
+    short = ("--set", "max_steps=1", "--set", "do_causal_lm_eval=false", "--set", "test_datasets=[]")
+    model, adapter = folder / "model", folder / "adapter"
+    trained = sft("train", config, *short, "--set", f"output_dir={model}")
+    lora = (f"base_model={model}", "reinit_weights=false", "adapter=lora", "lora_target_linear=true")
+    settings = [word for each in lora for word in ("--set", each)]
+    adapted = sft("train", config, *short, *settings, "--set", f"output_dir={adapter}")
+    assert (adapter / "adapter_model.safetensors").is_file(), adapted.stderr
+    for done in (trained, adapted):
+        command = re.search(r"^try it  python (.*)$", done.stdout, re.MULTILINE)
+        assert command, done.stderr
+        words = [sys.executable, *shlex.split(command[1])]
+        used = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
+        assert used.returncode == 0, used.stderr
+        assert used.stdout
 
 
 @pytest.mark.slow

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
 from sft_data import plan_packs, prepare
 from sft_schema import load_config
 from sft_train.run import run
 from sft_train.testing import tiny_model, write_conversations
-from transformers import AutoModelForCausalLM
 
 torch.set_num_threads(1)
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
@@ -99,9 +100,7 @@ def test_whole_run_does_not_depend_on_the_cut(trained: Any, adapter: tuple[str, 
         assert_same(found[name], found["1x8"])
 
 
-def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(
-    folder: Path, trained: Any
-) -> None:
+def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(folder: Path, trained: Any) -> None:
     """The same step written out sample by sample, and the common mistake, which must not pass."""
     (loss,), weights = trained("step", *cut(2, 4), *ONE_STEP)
     cfg = load_config(folder / "config.yaml")
@@ -123,6 +122,7 @@ def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(
     assert abs(loss - mean_of_means) > 1e-3, "these samples cannot tell the right loss from a wrong one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
 def test_two_processes_equal_one_with_twice_the_accumulation(
     folder: Path, tmp_path: Path, trained: Any, adapter: tuple[str, ...]

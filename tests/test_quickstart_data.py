@@ -179,9 +179,7 @@ def test_no_final_pair_of_the_held_out_file_occurs_in_training() -> None:
     def question_and_answer(question: str, context: str) -> tuple[str, str | None]:
         return question, right_answer(question, context)
 
-    trained = {
-        question_and_answer(q, context) for messages in rows("train") for q, context, _ in pairs(messages)
-    }
+    trained = {question_and_answer(q, context) for messages in rows("train") for q, context, _ in pairs(messages)}
     finals = [list(pairs(messages))[-1] for messages in rows("heldout")]
     assert not {question_and_answer(q, context) for q, context, _ in finals} & trained
     assert all(right_answer(q, context) is not None for q, context, _ in finals)

@@ -12,6 +12,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+
 from sft_cli.html import write_report
 from sft_cli.visible import token_text
 from sft_data import InspectedRow, inspect_rows, prepare
@@ -96,7 +97,7 @@ def test_an_attack_in_the_data_stays_text(dom: str, report: tuple[Path, Inspecte
     assert "owned" not in re.findall(r"<title>([^<]*)</title>", dom)[0]
     assert not re.search(r"<(script|img)\b", dom)
     assert dom.count("<style>") == 1
-    assert unescape(dom).count(ATTACK) > 3
+    assert unescape(dom).count(ATTACK) == 3, "prompt, wanted and before"
 
 
 def test_headings_and_sections_are_there(dom: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sft_data import InspectedRow
 from sft_schema.record import GeneratedAnswer, InspectedToken, Manifest, RowOrigin, RunSummary, SplitCounts
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from sft_cli.account import account_text, data_account
 from sft_schema.record import Manifest, PackPlan
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+
 from sft_cli.failure import report
 from sft_schema.errors import ConfigError, ContractError, DataError, Issue, TrainingError
 

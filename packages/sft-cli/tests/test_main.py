@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from sft_cli.main import COMMANDS, cli, main
 
 HEAVY = ["torch", "transformers", "datasets", "pyarrow", "rich", "pydantic", "numpy", "jinja2", "yaml"]
@@ -101,6 +102,6 @@ def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_pipe_that_is_closed_early_shows_no_traceback(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("base_model: m\nlearning_rate: 1e-4\ndatasets: [{path: d.jsonl}]\n")
-    command = f"{sys.executable} -m sft_cli.main validate {config} --json | head -c 1"
+    command = f"{sys.executable} -m sft_cli validate {config} --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr

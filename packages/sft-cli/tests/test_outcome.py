@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sft_cli.outcome import answers_text, duration, figures, figures_text, is_exact
 from sft_schema.record import RunSummary
 

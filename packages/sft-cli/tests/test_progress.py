@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from rich.console import Console
+
 from sft_cli.progress import PlainMeter, RunProgress, preparing
 from sft_schema.record import Manifest, PackPlan, RunSummary
 from sft_train.observer import Observer

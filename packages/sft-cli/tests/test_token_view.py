@@ -5,6 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
+
 from sft_cli.token_view import legend, print_row
 from sft_data import InspectedRow
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from sft_schema import SftConfig, parse_config
 from sft_train.testing import tiny_model, write_conversations
 

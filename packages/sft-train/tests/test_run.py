@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
 from sft_schema import ConfigError, SftConfig, load_config
 from sft_schema.record import Manifest, PackPlan, RunSummary
 from sft_train.run import run
 from sft_train.testing import CHATML
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 MakeConfig = Callable[..., SftConfig]
 

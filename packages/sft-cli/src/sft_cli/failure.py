@@ -6,9 +6,9 @@ import errno
 import traceback
 
 import click
-from sft_schema.errors import ConfigError, ContractError, DataError, TrainingError
 
 from sft_cli.visible import visible
+from sft_schema.errors import ConfigError, ContractError, DataError, TrainingError
 
 _BUG = "this is a fault in sft itself: run again with --debug and report what it prints"
 _FIX_BY_NAME = {

@@ -11,7 +11,6 @@ something failed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -81,7 +80,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return import_module("sft_cli.failure").report(error, debug=invocation.debug)
     return invocation.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

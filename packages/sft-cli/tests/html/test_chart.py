@@ -5,6 +5,7 @@ import random
 from itertools import pairwise
 
 import pytest
+
 from sft_cli.html.chart import LARGE, MAX_POINTS, SMALL, line_chart, nice_ticks, short_number, thin, tick_text
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from sft_cli.html import write_report
 from sft_cli.html.report import MAX_TOKENS
 from sft_cli.visible import token_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
 from sft_schema import ConfigError, Issue
 from sft_schema.config import PrecisionSection
 

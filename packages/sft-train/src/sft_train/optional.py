@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sft_schema import ConfigError, Issue
 from transformers.integrations import TensorBoardCallback
+
+from sft_schema import ConfigError, Issue
 
 
 def tensorboard_callback(folder: Path) -> TensorBoardCallback:

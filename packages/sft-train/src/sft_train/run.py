@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import PartialState
+
 from sft_data import prepare
 from sft_schema import SftConfig
 from sft_schema.record import RunSummary
-
 from sft_train.adapter import add_adapter
 from sft_train.callback import run_callbacks
 from sft_train.checkpoint import find_checkpoint, refuse_leftovers, run_identity, save_model

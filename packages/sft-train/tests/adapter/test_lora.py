@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
 from sft_schema import ConfigError
 from sft_schema.config import AdapterSection
 from sft_train.adapter import add_adapter
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sft_train.callback import MetricsFile, read_metrics
 from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from sft_train.callback import MetricsFile, read_metrics
 
 
 def log(metrics: MetricsFile, step: int, **logs: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sft_schema import ConfigError, SftConfig
 from sft_schema.config import SavingSection
 from sft_train.checkpoint import find_checkpoint, refuse_leftovers

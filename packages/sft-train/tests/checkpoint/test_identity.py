@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sft_schema import ConfigError, SftConfig
 from sft_train.checkpoint import run_identity
 from sft_train.checkpoint.identity import check_identity

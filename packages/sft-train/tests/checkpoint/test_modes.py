@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from sft_train.checkpoint.modes import make_readable
 
 

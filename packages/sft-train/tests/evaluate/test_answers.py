@@ -8,6 +8,8 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
 from sft_data import GenerationPrompt, TextTokenizer, load_tokenizer
 from sft_schema import parse_config
 from sft_schema.record import RowOrigin
@@ -18,7 +20,6 @@ from sft_train.evaluate.answers import (
     generate_answers,
     until_stop,
 )
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 ORIGIN = RowOrigin("d", 0, "d:1")
 SETTINGS = AnswerSettings(stop_ids=(2,), pad_id=0, max_new_tokens=6, tokens_per_batch=60)

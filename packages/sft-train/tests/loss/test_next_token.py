@@ -9,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
 from sft_data import collate
 from sft_schema import IGNORE_INDEX, ConfigError
 from sft_schema.record import PackedRow
 from sft_train.loss import ForwardCall, forward_call, next_token_nll
 from sft_train.trainer.rows import to_tensors
-from torch import nn
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 
 @pytest.fixture(scope="module")

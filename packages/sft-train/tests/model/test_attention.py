@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sft_schema import BACKENDS, ConfigError
 from sft_train.compute import Compute
 from sft_train.model.attention import check_backend

@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sft_train.model.generation import pad_id, set_generation_defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from sft_train.model.generation import pad_id, set_generation_defaults
 
 
 def test_stop_ids_reach_the_saved_generation_config(model_folder: Path, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
 from sft_schema import ConfigError
 from sft_schema.config import ModelSection
 from sft_train.compute import Compute
 from sft_train.model import load_model
 from sft_train.testing import tiny_model
-from transformers import AutoModelForCausalLM
 
 CPU = Compute(bf16=False, use_cpu=True)
 

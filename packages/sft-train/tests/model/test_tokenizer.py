@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
 from sft_data import load_tokenizer as load_text_tokenizer
 from sft_schema import DataError, SftConfig
 from sft_train.compute import Compute
 from sft_train.model import load_model, load_tokenizer
 from sft_train.testing import tiny_model
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 MakeConfig = Callable[..., SftConfig]
 CPU = Compute(bf16=False, use_cpu=True)

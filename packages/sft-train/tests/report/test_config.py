@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sft_schema import SftConfig, load_config
 from sft_train.report import write_config
 

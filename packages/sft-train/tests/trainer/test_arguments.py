@@ -3,10 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from transformers import TrainingArguments
+
 from sft_schema import SftConfig, TrainingError
 from sft_train.compute import Compute
 from sft_train.trainer.arguments import check_one_gpu, training_arguments
-from transformers import TrainingArguments
 
 MakeConfig = Callable[..., SftConfig]
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
 from sft_schema import ConfigError
 from sft_train.loss import forward_call
 from sft_train.trainer import check_isolation
-from torch import nn
-from transformers import AutoModelForCausalLM
 
 
 class AllOnes(nn.Module):

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
 from sft_data import prepare
 from sft_schema import SftConfig
 from sft_schema.check import check_row
 from sft_schema.config import PackingSection
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
-from torch.utils.data import DataLoader
 
 MakeConfig = Callable[..., SftConfig]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
+
 from sft_data import plan_packs, prepare
 from sft_schema import SftConfig, TrainingError
 from sft_train.compute import Compute
@@ -14,7 +16,6 @@ from sft_train.loss import next_token_nll
 from sft_train.model import load_model, load_tokenizer
 from sft_train.trainer import SftTrainer, training_arguments
 from sft_train.trainer.rows import to_tensors
-from transformers import TrainerCallback
 
 MakeConfig = Callable[..., SftConfig]
 CPU = Compute(bf16=False, use_cpu=True)

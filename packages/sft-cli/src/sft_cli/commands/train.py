@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,10 +34,9 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> 
     cfg = load_config(config, overrides)
     invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides)
 
-    from sft_train.run import run
-
     from sft_cli.console import messages
     from sft_cli.progress import RunProgress
+    from sft_train.run import run
 
     with RunProgress(messages()) as progress:
         run(cfg, progress)
@@ -46,11 +46,10 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> 
 
 def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
     """Prints the outcome and writes the report."""
-    from sft_data import inspect_rows
-    from sft_train.callback import read_metrics
-
     from sft_cli.html import write_report
     from sft_cli.outcome import answers_text, figures_text
+    from sft_data import inspect_rows
+    from sft_train.callback import read_metrics
 
     out = Path(cfg.output_dir)
     metrics = read_metrics(out / "metrics.jsonl")
@@ -65,11 +64,16 @@ def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
 
 
 def _how_to_use(out: Path) -> str:
+    """A command that prints an answer of the model in `out`, which is a whole model or an adapter."""
     chat = (out / "chat_template.jinja").is_file()
     asked = '[{"role": "user", "content": "Hello"}]' if chat else '"Hello"'
     answer = '[0]["generated_text"]' + ('[-1]["content"]' if chat else "")
-    model = f'pipeline("text-generation", "{out}")'
-    code = f"from transformers import pipeline; print({model}({asked}){answer})"
+    folder = json.dumps(str(out))
+    imports, model = "from transformers import pipeline", folder
+    if (out / "adapter_config.json").is_file():
+        imports += "; from peft import AutoPeftModelForCausalLM as Model"
+        model = f"Model.from_pretrained({folder}).merge_and_unload(), tokenizer={folder}"
+    code = f'{imports}; print(pipeline("text-generation", {model})({asked}){answer})'
     return f"python -c {shlex.quote(code)}"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from sft_schema import ConfigError, Issue
-from sft_schema.config import AdapterSection
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+from sft_schema import ConfigError, Issue
+from sft_schema.config import AdapterSection
 
 
 def add_adapter(model: PreTrainedModel, cfg: AdapterSection) -> PreTrainedModel | PeftModel:

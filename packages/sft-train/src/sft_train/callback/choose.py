@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sft_schema import SftConfig
 from transformers import TrainerCallback, TrainingArguments
 
+from sft_schema import SftConfig
 from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.metrics import MetricsFile
 from sft_train.callback.observe import ObserverBridge

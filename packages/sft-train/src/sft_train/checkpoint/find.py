@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+
 from sft_schema import ConfigError, Issue
 from sft_schema.config import SavingSection
-
 from sft_train.checkpoint.identity import check_identity
 
 STATE = "trainer_state.json"

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from sft_data import GenerationPrompt, TextTokenizer
 from torch import Tensor
 from transformers import GenerationConfig
+
+from sft_data import GenerationPrompt, TextTokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sft_data import GenerationPrompt, Prepared, generation_prompts
 from sft_schema import ConfigError, Issue, SftConfig
-
 from sft_train.evaluate.answers import AnswerSettings, exact_match, generate_answers
 from sft_train.trainer import SftTrainer
 

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from sft_schema import BACKENDS, ConfigError, Issue
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sft_schema import BACKENDS, ConfigError, Issue
 
 
 @dataclass(frozen=True, slots=True)

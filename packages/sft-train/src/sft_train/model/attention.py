@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sft_schema import BACKENDS, AttentionBackend, ConfigError, Issue
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+from sft_schema import BACKENDS, AttentionBackend, ConfigError, Issue
 from sft_train.compute import Compute
 
 _INSTALLED: dict[str, Callable[[], bool]] = {

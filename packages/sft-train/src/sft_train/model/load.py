@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sft_schema import ConfigError, Issue
-from sft_schema.config import ModelSection
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
+from sft_schema import ConfigError, Issue
+from sft_schema.config import ModelSection
 from sft_train.compute import Compute
 from sft_train.model.attention import check_backend
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
 from sft_data import TextTokenizer
 from sft_schema import DataError
 from sft_schema.config import ModelSection
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 _PROBES = (
     "The quick brown fox jumps over the lazy dog. It's 3.14159, isn't it?",

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 from sft_schema.record import GeneratedAnswer, RunSummary
-
 from sft_train.callback import read_metrics
 from sft_train.evaluate.score import Score
 from sft_train.trainer import SftTrainer

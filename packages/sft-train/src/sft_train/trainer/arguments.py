@@ -10,11 +10,11 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
+from transformers import TrainingArguments
+
 from sft_schema import SftConfig, TrainingError
 from sft_schema.config import BatchSection, OptimizerSection, PrecisionSection
 from sft_schema.config.run import Strategy
-from transformers import TrainingArguments
-
 from sft_train.compute import Compute
 
 _PREPARING = timedelta(hours=24)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from sft_schema import TrainingError
 from torch import nn
 
+from sft_schema import TrainingError
 from sft_train.loss import ForwardCall, next_token_nll
 
 

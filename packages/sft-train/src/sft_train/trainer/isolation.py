@@ -10,9 +10,9 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from sft_schema import BACKENDS, ConfigError, Issue
 from torch import nn
 
+from sft_schema import BACKENDS, ConfigError, Issue
 from sft_train.loss import ForwardCall, logits_at
 
 _LENGTHS = (5, 9)

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
 from sft_data import SampleStore, collate, pack_row, plan_packs
 from sft_schema import IGNORE_INDEX
 from sft_schema.config import PackingSection
 from sft_schema.record import PackedRow, PackPlan
-from torch.utils.data import Dataset, Sampler
 
 Samples = NDArray[np.int64]
 _BLANK: Samples = np.empty(0, dtype=np.int64)

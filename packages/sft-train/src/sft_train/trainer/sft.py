@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from sft_data import Prepared
-from sft_schema import SftConfig, TrainingError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
@@ -19,6 +17,8 @@ from transformers import (
     TrainingArguments,
 )
 
+from sft_data import Prepared
+from sft_schema import SftConfig, TrainingError
 from sft_train.loss import forward_call, next_token_nll
 from sft_train.trainer.held_out import held_out_loss
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
