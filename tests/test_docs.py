@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sft_schema import parse_config
 
 ROOT = Path(__file__).parents[1]

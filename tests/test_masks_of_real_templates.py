@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sft_data import prepare
 from sft_data.pipeline import Pipeline
 from sft_data.row import Row, RowError

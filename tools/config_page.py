@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
+
 from sft_schema.config import DatasetConfig, Section, SftConfig, SpecialTokens
 
 PAGE = Path(__file__).parents[1] / "docs" / "config.md"

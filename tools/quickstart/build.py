@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-
 from tools.quickstart import corpus, make_base, make_tokenizer, tasks
 
 EXAMPLE = Path("examples/quickstart")

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from tokenizers import Tokenizer
-
 from tools.quickstart.make_tokenizer import PAD, TURN_END
 
 CONTEXT = 1024

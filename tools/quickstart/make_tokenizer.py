@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
 from tools.quickstart import corpus, tasks
 
 VOCAB_SIZE = 2048

@@ -62,9 +62,7 @@ def person(rng: Random) -> Setting:
             prose=(f"The city is {city}.",),
         ),
     )
-    return Setting(
-        told=told, reply=f"Hello {name}!", facts=facts, by_system=False, prose=f"A guest said: {told}"
-    )
+    return Setting(told=told, reply=f"Hello {name}!", facts=facts, by_system=False, prose=f"A guest said: {told}")
 
 
 SCENES: tuple[Scene, ...] = (prices, person)

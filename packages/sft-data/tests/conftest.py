@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sft_schema import SftConfig, parse_config
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from sft_schema import SftConfig, parse_config
 
 SPECIAL = (
     "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]", "<|user|>",

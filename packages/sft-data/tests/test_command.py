@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from sft_data.command import main
 
 CHAT = [("user", "Hello?"), ("assistant", "first answer")]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sft_data import inspect_rows, prepare
 from sft_schema.record import InspectedToken
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sft_data import collate, pack_row, plan_packs
 from sft_data.pack import first_fit_decreasing
 from sft_schema import IGNORE_INDEX, ContractError

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from sft_data import prepare
 from sft_schema import IGNORE_INDEX, DataError
 from sft_schema.check import check_sample

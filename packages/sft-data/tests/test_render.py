@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from sft_data.render import ChatTemplate, render_segments
 from sft_data.row import RowError
 from sft_schema import DataError

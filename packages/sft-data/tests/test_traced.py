@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sft_data.render.traced import Source, Traced, join_traced
 
 texts = st.text(alphabet=st.sampled_from("ab \n\t<|é🙂\u200d\u0301"), max_size=12)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sft_kernels import cu_seqlens_from_lengths, flash_attn_varlen_func
 
 pytestmark = [

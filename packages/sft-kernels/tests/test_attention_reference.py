@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sft_kernels import cu_seqlens_from_lengths, document_causal_mask, flash_attn_varlen_func
 from sft_kernels.attention import reference
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sft_kernels import (
     cu_seqlens_from_lengths,
     cu_seqlens_from_position_ids,

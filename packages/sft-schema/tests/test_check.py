@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from sft_schema import IGNORE_INDEX, ContractError
 from sft_schema.check import check_batch, check_plan, check_rendered, check_row, check_sample
 from sft_schema.record import (

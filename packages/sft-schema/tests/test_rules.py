@@ -1,6 +1,7 @@
 """Every rule fires on the combination it is for, and on nothing else."""
 
 import pytest
+
 from sft_schema import BACKENDS, ConfigError, parse_config
 from sft_schema.attention import AttentionBackend
 from sft_schema.config.rules import RULES

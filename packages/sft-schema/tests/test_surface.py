@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from sft_schema.config import DatasetConfig, Section, SftConfig, SpecialTokens
 
 SECTIONS = [base for base in SftConfig.__mro__ if issubclass(base, Section) and base not in (SftConfig, Section)]

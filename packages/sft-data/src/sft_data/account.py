@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from sft_schema import IGNORE_INDEX, DataError, SftConfig
-from sft_schema.record import RowOrigin, SplitCounts, TokenizedSample
 
 from sft_data.row import BadRow, RowError
+from sft_schema import IGNORE_INDEX, DataError, SftConfig
+from sft_schema.record import RowOrigin, SplitCounts, TokenizedSample
 
 
 @dataclass(slots=True)

@@ -7,10 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from sft_schema import ConfigError, DataError, load_config
-
 from sft_data.pack import plan_packs
 from sft_data.prepare import prepare
+from sft_schema import ConfigError, DataError, load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

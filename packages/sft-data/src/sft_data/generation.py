@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sft_schema import SftConfig
-from sft_schema.record import Conversation, RowOrigin
 
 from sft_data.format import FORMATS
 from sft_data.pipeline import Pipeline
 from sft_data.row import Row, RowError
 from sft_data.source import read_rows
 from sft_data.tokenizer import TextTokenizer
+from sft_schema import SftConfig
+from sft_schema.record import Conversation, RowOrigin
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from sft_schema import IGNORE_INDEX, ContractError, DataError, SftConfig
-from sft_schema.config import DatasetConfig
-from sft_schema.record import InspectedToken, Region, RowOrigin, Span, TokenizedSample
 
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
@@ -16,6 +13,9 @@ from sft_data.pipeline import Masked, Pipeline
 from sft_data.prepare import Prepared, prepare
 from sft_data.row import Row
 from sft_data.source import read_rows
+from sft_schema import IGNORE_INDEX, ContractError, DataError, SftConfig
+from sft_schema.config import DatasetConfig
+from sft_schema.record import InspectedToken, Region, RowOrigin, Span, TokenizedSample
 
 
 @dataclass(frozen=True, slots=True)

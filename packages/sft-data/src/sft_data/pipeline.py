@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sft_schema import DataError, SftConfig
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation, Example, Region, Rendered, Segments, TokenizedSample
 
 from sft_data.encoding import Encoded
 from sft_data.format import FORMATS
@@ -24,6 +21,9 @@ from sft_data.mask import (
 from sft_data.render import ChatTemplate, render_segments
 from sft_data.row import Row, RowError
 from sft_data.tokenizer import TextTokenizer
+from sft_schema import DataError, SftConfig
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Conversation, Example, Region, Rendered, Segments, TokenizedSample
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from sft_schema import DataError, SftConfig
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Example, Manifest, Rendered
 
 from sft_data.account import Account
 from sft_data.pipeline import Pipeline
@@ -19,6 +16,9 @@ from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
 from sft_data.store import SampleStore, fingerprint, read_manifest, write_prepared
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
+from sft_schema import DataError, SftConfig
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Example, Manifest, Rendered
 
 Notify = Callable[[str, int, int], None]
 

@@ -9,12 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from sft_schema import DataError
-from sft_schema.config import MaskSection, ModelSection, SftConfig
 from tokenizers import Tokenizer
 
 from sft_data.encoding import Encoded
 from sft_data.optional import download_tokenizer
+from sft_schema import DataError
+from sft_schema.config import MaskSection, ModelSection, SftConfig
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sft_schema import IGNORE_INDEX
 from sft_schema.record import PackedBatch, PackedRow, TokenizedSample
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from sft_schema.config import DatasetConfig, FormatName
-from sft_schema.record import Example
-
 from sft_data.format.alpaca import alpaca
 from sft_data.format.chat import chat_template
 from sft_data.format.completion import completion
 from sft_data.row import Row
+from sft_schema.config import DatasetConfig, FormatName
+from sft_schema.record import Example
 
 Format = Callable[[Row, DatasetConfig], Example]
 

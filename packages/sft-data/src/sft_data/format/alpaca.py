@@ -5,11 +5,10 @@ The prompt texts are those of Stanford Alpaca (https://github.com/tatsu-lab/stan
 
 from __future__ import annotations
 
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Segment, Segments
-
 from sft_data.format.column import text_column
 from sft_data.row import Row
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Segment, Segments
 
 _INTRO = "Below is an instruction that describes a task"
 _INTRO_INPUT = ", paired with an input that provides further context"

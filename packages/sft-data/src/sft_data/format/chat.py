@@ -6,10 +6,10 @@ import json
 from typing import Any, cast
 
 from pydantic import ValidationError
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation
 
 from sft_data.row import Row, RowError
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Conversation
 
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Segment, Segments
-
 from sft_data.format.column import text_column
 from sft_data.row import Row
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Segment, Segments
 
 
 def completion(row: Row, cfg: DatasetConfig) -> Segments:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sft_schema import IGNORE_INDEX
-from sft_schema.record import Region, Rendered
 
 from sft_data.encoding import Encoded
 from sft_data.row import RowError
+from sft_schema import IGNORE_INDEX
+from sft_schema.record import Region, Rendered
 
 
 def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> NDArray[np.int32]:

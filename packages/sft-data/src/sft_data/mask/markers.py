@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sft_schema.record import Conversation, Message, Rendered
-
 from sft_data.encoding import Encoded
 from sft_data.row import RowError
+from sft_schema.record import Conversation, Message, Rendered
 
 RenderProbe = Callable[[Conversation, bool], Rendered]
 EncodeProbe = Callable[[str], Encoded]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sft_schema.record import Region, Rendered, Segments
-
 from sft_data.mask.policy import MaskPolicy
+from sft_schema.record import Region, Rendered, Segments
 
 
 def segment_regions(example: Segments, rendered: Rendered, policy: MaskPolicy) -> tuple[Region, ...]:

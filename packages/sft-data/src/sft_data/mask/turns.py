@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sft_schema.record import Region, Rendered, Span
-
 from sft_data.encoding import Encoded
 from sft_data.mask.markers import TurnMarkers, shared_prefix
 from sft_data.mask.policy import MaskPolicy
 from sft_data.row import RowError
+from sft_schema.record import Region, Rendered, Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sft_data.pack.first_fit import first_fit_decreasing
 from sft_schema import ContractError
 from sft_schema.config import PackingSection
 from sft_schema.record import PackPlan
-
-from sft_data.pack.first_fit import first_fit_decreasing
 
 
 def plan_packs(lengths: NDArray[np.integer], cfg: PackingSection, *, epoch: int = 0, shuffle: bool = True) -> PackPlan:

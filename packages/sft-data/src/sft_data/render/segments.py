@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sft_schema.record import Rendered, Segments, Span
-
 from sft_data.render.template import require_text
+from sft_schema.record import Rendered, Segments, Span
 
 
 def render_segments(example: Segments, *, bos: str, eos: str) -> Rendered:

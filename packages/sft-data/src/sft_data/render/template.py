@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from jinja2 import TemplateError
-from sft_schema import DataError
-from sft_schema.record import Conversation, Rendered
 
 from sft_data.render.environment import make_environment
 from sft_data.render.traced import Traced
 from sft_data.row import RowError
+from sft_schema import DataError
+from sft_schema.record import Conversation, Rendered
 
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 

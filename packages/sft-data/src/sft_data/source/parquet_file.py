@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from sft_schema import DataError
 
 

@@ -12,14 +12,13 @@ from glob import glob, has_magic
 from itertools import count
 from pathlib import Path
 
-from sft_schema import DataError
-from sft_schema.config import DatasetConfig
-from sft_schema.record import RowOrigin
-
 from sft_data.optional import load_hub_dataset
 from sft_data.row import BadRow, Row
 from sft_data.source.json_file import read_json
 from sft_data.source.parquet_file import read_parquet
+from sft_schema import DataError
+from sft_schema.config import DatasetConfig
+from sft_schema.record import RowOrigin
 
 KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 

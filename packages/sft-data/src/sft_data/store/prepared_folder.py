@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
-from sft_schema import DataError
-from sft_schema.record import Manifest, TokenizedSample
 
 from sft_data.row import BadRow
 from sft_data.store.samples import write_samples
+from sft_schema import DataError
+from sft_schema.record import Manifest, TokenizedSample
 
 
 def write_prepared(

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
 from sft_schema import IGNORE_INDEX, DataError
 from sft_schema.record import RowOrigin, TokenizedSample
 
