@@ -64,7 +64,7 @@ def _train_loss(summary: RunSummary) -> Figure | None:
     if last is None:
         return None
     return Figure(
-        "Training loss", f"{last:.4f}", None if first is None else f"{first:.4f}", "last and first logged step"
+        "Training loss", f"{last:.4f}", None if first is None else f"{first:.4f}", "first and last logged step"
     )
 
 
