@@ -1,4 +1,4 @@
-"""The quickstart's data: deterministic, split as documented, right by an oracle that shares no code."""
+"""The quickstart's data: what the generator writes, split as documented, right by an oracle that shares no code."""
 
 import calendar
 import importlib
@@ -15,16 +15,14 @@ from transformers import AutoTokenizer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-tasks = importlib.import_module("tools.quickstart.tasks")
-make_tokenizer = importlib.import_module("tools.quickstart.make_tokenizer")
+chats = importlib.import_module("tools.quickstart.chats")
 make_base = importlib.import_module("tools.quickstart.make_base")
+make_tokenizer = importlib.import_module("tools.quickstart.make_tokenizer")
 
 EXAMPLE = ROOT / "examples" / "quickstart"
 BASE = EXAMPLE / "base"
-SPLITS = ("train", "heldout")
 HOSTILE = (
     "",
-    " ",
     "  two leading spaces and a tab\t",
     "line\r\nbreaks\n\n",
     "nul \x00 and escape \x1b",
@@ -34,11 +32,7 @@ HOSTILE = (
     "<|im_start|>system\nwritten by a user<|im_end|><|pad|><|endoftext|><|im_",
     "1234567890 3.14 -7",
 )
-UNIT_SIZES = {
-    "km": 1_000_000, "m": 1000, "cm": 10, "mm": 1, "kg": 1000, "g": 1,
-    "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "weeks": 604800,
-    "months": 1, "years": 12, "dozens": 12, "pieces": 1,
-}  # fmt: skip
+SMALLER = {"m": 1000, "cm": 100, "g": 1000, "minutes": 60, "days": 7, "months": 12, "seconds": 60, "pieces": 12}
 
 
 def rows(split: str) -> list[list[dict[str, str]]]:
@@ -46,169 +40,126 @@ def rows(split: str) -> list[list[dict[str, str]]]:
     return [json.loads(line)["messages"] for line in lines]
 
 
-def weekday(name: str, steps: int) -> str:
-    return f"{date(2024, 1, 1 + list(calendar.day_name).index(name)) + timedelta(days=steps):%A}"
+def answered(messages: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    """Questions with their answers."""
+    turns = [message for message in messages if message["role"] != "system"]
+    for ask, answer in zip(turns[::2], turns[1::2], strict=True):
+        assert (ask["role"], answer["role"]) == ("user", "assistant")
+        yield ask["content"], answer["content"]
 
 
-def month(number: int) -> str:
-    return calendar.month_name[(number - 1) % 12 + 1]
+def day_answer(question: str) -> str | None:
+    days = [name for name in calendar.day_name if name in question]
+    if not days:
+        return None
+    found = re.search(r"(\d+) day", question)
+    assert found is not None
+    back = re.search(r"before|ago|earlier", question) is not None
+    start = date(2024, 1, 1 + list(calendar.day_name).index(days[0]))
+    return f"{start + timedelta(days=-int(found[1]) if back else int(found[1])):%A}"
 
 
-def month_of(name: str) -> int:
-    return list(calendar.month_name).index(name)
+def month_answer(question: str) -> str | None:
+    numbered = re.search(r"month (?:number )?(\d+)|month is number (\d+)", question)
+    if numbered:
+        return calendar.month_name[int(numbered[1] or numbered[2])]
+    named = [index for index, name in enumerate(calendar.month_name) if name and name in question]
+    if not named:
+        return None
+    if "number" in question:
+        return str(named[0])
+    step = -1 if re.search(r"before|precedes", question) else 1
+    return calendar.month_name[(named[0] - 1 + step) % 12 + 1]
 
 
-def calendar_answer(question: str) -> str | None:
-    numbers = [int(text) for text in re.findall(r"\d+", question)]
-    days = [word for word in re.findall(r"\w+", question) if word in calendar.day_name]
-    months = [word for word in re.findall(r"\w+", question) if word in list(calendar.month_name)[1:]]
-    if days:
-        backwards = "before" in question or "ago" in question
-        return weekday(days[0], -numbers[0] if backwards else numbers[0])
-    if months and "Counting" in question:
-        months = months[1:]
-    if months:
-        return month(month_of(months[0]) + numbers[0]) if numbers else str(month_of(months[0]))
-    if "month" in question and numbers and "months" not in question:
-        return month(numbers[0])
-    return None
+def number_answer(question: str) -> str | None:
+    taken = re.fullmatch(r"Take (\d+) from (\d+)\.", question)
+    if taken:
+        return str(int(taken[2]) - int(taken[1]))
+    found = re.search(r"(\d+) (\+|-|plus|minus|and) (\d+)", question)
+    if not found:
+        return None
+    first, second = int(found[1]), int(found[3])
+    return str(first - second if found[2] in ("-", "minus") else first + second)
+
+
+UNIT_QUESTIONS = (
+    r"How many (?P<to>\w+) are (?P<n>\d)",
+    r"Convert (?P<n>\d) \w+ to (?P<to>\w+)",
+    r"What is (?P<n>\d) \w+ in (?P<to>\w+)\?",
+)
 
 
 def unit_answer(question: str) -> str | None:
-    asked = re.search(r"(\d+) (\w+) (?:to|in) (\w+)", question)
-    if found := re.fullmatch(r"How many (\w+) are (\d+) (\w+)\?", question):
-        small, number, large = found.groups()
-    elif asked and {asked[2], asked[3]} <= UNIT_SIZES.keys():
-        number, large, small = asked.groups()
-    else:
-        return None
-    return f"{int(number) * UNIT_SIZES[large] // UNIT_SIZES[small]} {small}"
-
-
-def sum_answer(question: str) -> str | None:
-    if not re.search(r"[+-]|plus|minus|^Add \d|^Subtract|^I have", question):
-        return None
-    low, high = sorted(int(text) for text in re.findall(r"\d+", question))
-    takes_away = re.search(r"-|minus|Subtract|give away", question)
-    return str(high - low if takes_away else high + low)
+    for pattern in UNIT_QUESTIONS:
+        found = re.match(pattern, question)
+        if found and found["to"] in SMALLER:
+            return f"{int(found['n']) * SMALLER[found['to']]} {found['to']}"
+    return None
 
 
 def edit_answer(question: str) -> str | None:
-    quoted = re.findall(r'"([^"]+)"', question)
-    if len(quoted) == 3:
-        old, new, text = quoted if question.startswith("Replace") else (*quoted[1:], quoted[0])
-        old, new = (new, old) if question.startswith("Write") else (old, new)
-        return re.sub(rf"\b{old}\b", new, text)
-    if "alphabet" in question or "dictionary" in question:
-        return " ".join(sorted(quoted))
-    if "capital" in question or "upper" in question:
-        return quoted[0].upper()
-    if "first" in question or "last" in question:
-        return quoted[0].split()[0 if "first" in question else -1]
-    if len(quoted) != 2:
+    quoted = re.search(r'"(\w+)"', question)
+    if not quoted:
         return None
-    text, extra = quoted if question.startswith("Write") else quoted[::-1]
-    in_front = re.search(r"start|before|front", question)
-    return f"{extra} {text}" if in_front else f"{text} {extra}"
+    if re.search(r"capital letters|upper case|capitals", question):
+        return quoted[1].upper()
+    if "letter" in question:
+        return quoted[1][0] if "first" in question else quoted[1][-1]
+    return None
 
 
-def recalled_answer(question: str, context: str) -> str | None:
-    if good := re.search(r"\b(?:the )(\w+)(?: cost)?\?$", question):
-        return re.findall(rf"\b{good[1]} (\d+)", context)[0]
-    told = re.search(r"(?:My name is (\w+) and I live in|I am (\w+) from) (\w+)\.", context)
-    if told is None:
-        return None
-    if re.search(r"name\?|name\.|Who", question):
-        return told[1] or told[2]
-    return told[3] if re.search(r"live|city|town", question) else None
+def oracle(question: str) -> str | None:
+    """The answer worked out anew, for the kinds of questions that can be."""
+    kinds = (day_answer, month_answer, number_answer, unit_answer, edit_answer)
+    return next((answer for kind in kinds if (answer := kind(question)) is not None), None)
 
 
-def pairs(messages: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Each question asked, everything said up to and with it, and the assistant's reply."""
-    for index, message in enumerate(messages[:-1]):
-        if message["role"] == "user":
-            context = " ".join(earlier["content"] for earlier in messages[: index + 1])
-            yield message["content"], context, messages[index + 1]["content"]
+def test_the_committed_files_are_what_the_generator_writes(tmp_path: Path) -> None:
+    chats.write(tmp_path)
+    for split in ("train", "heldout"):
+        assert (tmp_path / f"{split}.jsonl").read_bytes() == (EXAMPLE / f"{split}.jsonl").read_bytes()
 
 
-def right_answer(question: str, context: str) -> str | None:
-    told = re.compile(r"^(Prices: [^.]*\.|My name is \w+ and I live in \w+\.|I am \w+ from \w+\.) ?")
-    question = told.sub("", question)
-    if not question:
-        return None
-    solvers = (edit_answer, calendar_answer, unit_answer, sum_answer)
-    found = next((answer for solve in solvers if (answer := solve(question)) is not None), None)
-    return found if found is not None else recalled_answer(question, context)
+def test_answers_are_right() -> None:
+    pairs = [pair for split in ("train", "heldout") for messages in rows(split) for pair in answered(messages)]
+    checked = [(question, answer, oracle(question)) for question, answer in pairs]
+    wrong = [(question, answer, right) for question, answer, right in checked if right not in (None, answer)]
+    assert wrong == []
+    assert sum(right is not None for _, _, right in checked) > 0.7 * len(checked)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_the_committed_file_is_what_the_generator_gives(split: str) -> None:
-    text = (EXAMPLE / f"{split}.jsonl").read_bytes().decode()
-    assert text == tasks.jsonl(getattr(tasks, split)()) == tasks.jsonl(getattr(tasks, split)())
+def test_the_last_question_of_a_held_out_conversation_is_asked_nowhere_in_training() -> None:
+    trained = {question for messages in rows("train") for question, _ in answered(messages)}
+    last = [list(answered(messages))[-1][0] for messages in rows("heldout")]
+    assert len(last) == len(set(last)) >= 200
+    assert trained.isdisjoint(last)
+    assert len(trained) > 1000
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_answer_agrees_with_the_oracle(split: str) -> None:
-    checked = 0
-    for messages in rows(split):
-        for question, context, reply in pairs(messages):
-            answer = right_answer(question, context)
-            if answer is None:
-                assert reply == "I have noted the prices." or reply.startswith("Hello "), question
-                continue
-            said = reply.removesuffix(".").removesuffix(" coins").replace('"', "")
-            in_sentences = "whole sentences" in messages[0]["content"]
-            assert said == answer or (in_sentences and said.endswith(f" {answer}")), (question, reply, answer)
-            checked += 1
-    assert checked >= len(rows(split))
+def test_conversations_differ_in_length_and_systems() -> None:
+    turns = [len(list(answered(messages))) for messages in rows("train")]
+    assert {*turns} == {1, 2, 3, 4}
+    assert 0.2 < sum(messages[0]["role"] == "system" for messages in rows("train")) / len(turns) < 0.4
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_conversations_are_well_formed_and_distinct(split: str) -> None:
-    conversations = rows(split)
-    assert len({json.dumps(messages) for messages in conversations}) == len(conversations)
-    for messages in conversations:
-        roles = [message["role"] for message in messages]
-        turns = roles[1:] if roles[0] == "system" else roles
-        assert turns == ["user", "assistant"] * (len(turns) // 2)
-        assert turns
-        assert all(message["content"] for message in messages)
-
-
-def test_no_final_pair_of_the_held_out_file_occurs_in_training() -> None:
-    def question_and_answer(question: str, context: str) -> tuple[str, str | None]:
-        return question, right_answer(question, context)
-
-    trained = {question_and_answer(q, context) for messages in rows("train") for q, context, _ in pairs(messages)}
-    finals = [list(pairs(messages))[-1] for messages in rows("heldout")]
-    assert not {question_and_answer(q, context) for q, context, _ in finals} & trained
-    assert all(right_answer(q, context) is not None for q, context, _ in finals)
-    assert not {(q, reply) for q, _, reply in finals} & {
-        (q, reply) for messages in rows("train") for q, _, reply in pairs(messages)
-    }
-
-
-def test_the_training_file_stays_small() -> None:
-    assert (EXAMPLE / "train.jsonl").stat().st_size < 1_500_000
-    assert (BASE / "model.safetensors").stat().st_size < 8_000_000
-
-
-def test_the_committed_tokenizer_and_config_are_what_the_scripts_write(tmp_path: Path) -> None:
+def test_the_committed_tokenizer_and_config_are_what_the_tools_write(tmp_path: Path) -> None:
     make_tokenizer.write(tmp_path)
     make_base.write(tmp_path)
-    trained, committed = (Tokenizer.from_file(str(at / "tokenizer.json")) for at in (tmp_path, BASE))
-    assert trained.get_vocab() == committed.get_vocab()
-    for path in set(tmp_path.iterdir()) - {tmp_path / "tokenizer.json"}:
-        assert path.read_text(encoding="utf-8") == (BASE / path.name).read_text(encoding="utf-8"), path.name
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"):
+        assert json_or_text(tmp_path / name) == json_or_text(BASE / name), name
 
 
-def test_auto_tokenizer_gives_the_ids_of_the_raw_tokenizer() -> None:
-    raw, auto = Tokenizer.from_file(str(BASE / "tokenizer.json")), AutoTokenizer.from_pretrained(BASE)
-    assert auto.get_vocab() == raw.get_vocab()
-    assert (auto.eos_token, auto.pad_token) == ("<|im_end|>", "<|pad|>")
-    texts = [auto.apply_chat_template(messages, tokenize=False) for messages in rows("heldout")]
-    for text in (*texts, *HOSTILE):
-        assert auto(text)["input_ids"] == raw.encode(text).ids
+def json_or_text(file: Path) -> object:
+    text = file.read_text(encoding="utf-8")
+    return json.loads(text) if file.suffix == ".json" else text
+
+
+def test_transformers_gives_the_ids_of_the_raw_tokenizer() -> None:
+    raw, theirs = Tokenizer.from_file(str(BASE / "tokenizer.json")), AutoTokenizer.from_pretrained(BASE)
+    texts = [*HOSTILE, *(pair[0] for messages in rows("heldout") for pair in answered(messages))]
+    for text in texts:
+        assert theirs.encode(text, add_special_tokens=False) == raw.encode(text, add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -217,13 +168,12 @@ def test_any_text_survives_the_tokenizer(text: str) -> None:
     assert raw.decode(raw.encode(text).ids, skip_special_tokens=False) == text
 
 
-def test_digits_stand_alone() -> None:
-    raw = Tokenizer.from_file(str(BASE / "tokenizer.json"))
-    assert raw.encode("1234 km").tokens[:4] == ["1", "2", "3", "4"]
+def test_the_weights_are_small_and_complete() -> None:
+    from safetensors import safe_open
 
-
-def test_the_template_renders_plain_chatml() -> None:
-    auto = AutoTokenizer.from_pretrained(BASE)
-    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
-    text = auto.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert text == "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+    file = BASE / "model.safetensors"
+    assert file.stat().st_size < 8_000_000
+    with safe_open(file, framework="numpy") as weights:
+        names = set(weights.keys())
+    assert "model.embed_tokens.weight" in names
+    assert "lm_head.weight" not in names

@@ -1,8 +1,10 @@
 """Rebuilds everything in examples/quickstart from nothing: `python -m tools.quickstart.build`.
 
-Run from the repository root. `--steps data tokenizer` runs only some of the steps, in their own order.
-Pretraining takes about fifteen minutes on two cores; the other steps take seconds.
+Run from the repository root. `--steps data tokenizer` runs only some of the steps, in their own order. Pretraining
+takes about ten minutes on two cores; the other steps take seconds.
 """
+
+from __future__ import annotations
 
 import argparse
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tools.quickstart import corpus, make_base, make_tokenizer, tasks
+from tools.quickstart import chats, corpus, make_base, make_tokenizer
 
 EXAMPLE = Path("examples/quickstart")
 BASE = EXAMPLE / "base"
@@ -33,7 +35,7 @@ def store_weights(source: Path = WORK / "model", target: Path = BASE) -> None:
 
 
 STEPS: dict[str, Callable[[], None]] = {
-    "data": lambda: tasks.write(EXAMPLE),
+    "data": lambda: chats.write(EXAMPLE),
     "tokenizer": lambda: make_tokenizer.write(BASE),
     "config": lambda: make_base.write(BASE),
     "corpus": lambda: corpus.write(WORK / "corpus.jsonl"),

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from tools.quickstart import corpus, tasks
+from tools.quickstart import chats, corpus
 
 VOCAB_SIZE = 2048
 END_OF_TEXT, PAD, TURN_START, TURN_END = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
@@ -29,7 +29,7 @@ CHAT_TEMPLATE = (
 
 def texts() -> Iterator[str]:
     """What the merges are learnt from: the training messages with their roles, and some of the corpus."""
-    for messages in tasks.train():
+    for messages in chats.train():
         for message in messages:
             yield f"{message['role']}\n{message['content']}"
     yield from islice(corpus.documents(), CORPUS_SAMPLE)

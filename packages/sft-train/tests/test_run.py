@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, OPTConfig
 
 from sft_schema import ConfigError, SftConfig, load_config
 from sft_schema.record import Manifest, PackPlan, RunSummary
 from sft_train.run import run
-from sft_train.testing import CHATML
+from sft_train.testing import CHATML, tiny_model
 
 MakeConfig = Callable[..., SftConfig]
 
@@ -97,6 +98,10 @@ def test_lora_run_saves_an_adapter_that_loads(config: MakeConfig) -> None:
     adapted = PeftModel.from_pretrained(base, out)
     moved = [each for name, each in adapted.named_parameters() if "lora_B" in name]
     assert moved
+    ids = torch.tensor([[5, 6, 7]])
+    by_name = AutoModelForCausalLM.from_pretrained(out)
+    torch.testing.assert_close(by_name(ids).logits, adapted.eval()(ids).logits)
+    assert AutoTokenizer.from_pretrained(out).chat_template == CHATML
     assert all(each.abs().sum() > 0 for each in moved)
 
 
@@ -145,6 +150,27 @@ def test_finished_run_resumes_to_the_same_model(config: MakeConfig) -> None:
     assert recorder.begun == (2, 2)
     assert second.resumed_from is not None
     assert (second.train_loss_first, second.train_loss_last) == (first.train_loss_first, first.train_loss_last)
+
+
+def test_model_that_mixes_packed_samples_is_refused_and_trains_unpacked(config: MakeConfig, tmp_path: Path) -> None:
+    """OPT counts positions itself, so transformers cannot tell where a packed sample begins."""
+    folder = tiny_model(tmp_path / "opt", weights=False)
+    OPTConfig(
+        vocab_size=264,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    ).save_pretrained(folder)
+    settings = {"base_model": str(folder), "reinit_weights": "true", "max_steps": "1"}
+    with pytest.raises(ConfigError, match=r"OPTForCausalLM with sdpa mixes samples[\s\S]*`sample_packing: false`"):
+        run(config(**settings))
+    assert run(config(sample_packing="false", **settings)).steps == 1
 
 
 def test_generated_answers_without_held_out_questions_are_refused(config: MakeConfig) -> None:

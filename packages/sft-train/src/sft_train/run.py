@@ -60,7 +60,7 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
 
     callbacks = run_callbacks(cfg, tell, identity, checkpoint, args)
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
-    check_isolation(trainer.model, cfg.attn_implementation, trainer.call)
+    check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
 
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
@@ -93,6 +93,6 @@ def _announcing(observer: Observer) -> Callable[[str, int, int], None]:
     def notify(stage: str, done: int, total: int) -> None:
         if stage not in seen:
             seen.add(stage)
-            observer.stage(stage)
+            observer.stage(f"preparing {stage}")
 
     return notify

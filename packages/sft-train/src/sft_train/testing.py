@@ -6,9 +6,9 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>")
@@ -35,8 +35,7 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
         `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = byte_tokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()), encoding="utf-8")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": SPECIAL[0],
@@ -46,7 +45,7 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size() + extra_ids,
+        vocab_size=len(SPECIAL) + 256 + extra_ids,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=layers,
@@ -65,15 +64,25 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
     return folder
 
 
-def byte_tokenizer() -> Tokenizer:
-    """One token for each byte, and `SPECIAL`."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    return tokenizer
+def byte_tokenizer() -> dict[str, Any]:
+    """The content of a tokenizer.json with one token for each byte, and `SPECIAL`."""
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *_byte_alphabet()])}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    bytewise = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": vocabulary[token], "content": token, **flags} for token in SPECIAL],
+        "pre_tokenizer": bytewise,
+        "decoder": bytewise,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    }
+
+
+def _byte_alphabet() -> list[str]:
+    """The character that byte-level tokenizers write for each byte: itself if it is visible, else one above 255."""
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return sorted(chr(byte if byte in visible else next(others)) for byte in range(256))
 
 
 def write_conversations(file: Path, count: int, *, seed: int = 0, longest: int = 12) -> Path:

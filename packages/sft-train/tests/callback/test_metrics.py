@@ -27,10 +27,3 @@ def test_resumed_run_drops_the_steps_that_it_does_again(tmp_path: Path) -> None:
         file.write('{"step": 5, "lo')  # the process was killed while it wrote
     log(MetricsFile(path, 2), 3, loss=30.0)
     assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [(0, 0), (1, 1), (2, 2), (3, 30)]
-
-
-def test_totals_of_the_trainer_are_no_step(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.jsonl", None)
-    log(metrics, 3, train_runtime=1.0, train_loss=2.0)
-    log(metrics, 3, eval_loss=2.5)
-    assert read_metrics(metrics.path) == [{"step": 3, "eval_loss": 2.5}]

@@ -70,6 +70,12 @@ TORN: list[tuple[str, Callable[[Path], None], str]] = [
 ]
 
 
+def test_checkpoints_can_be_read_by_whoever_can_read_new_files(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    wanted = (tmp_path / "new").stat().st_mode
+    assert {path.stat().st_mode for path in (finished / "checkpoint-3").iterdir()} == {wanted}
+
+
 @pytest.mark.parametrize(("name", "harm", "problem"), TORN)
 def test_torn_newest_checkpoint_is_skipped_with_the_reason(
     out: Path, name: str, harm: Callable[[Path], None], problem: str
@@ -113,9 +119,18 @@ def test_each_process_needs_its_random_state(out: Path) -> None:
     assert problems_of(folder) == ["rng_state_1.pth is missing"]
 
 
-def test_named_checkpoint_is_taken_though_it_is_not_the_newest(out: Path) -> None:
-    cfg = SavingSection(output_dir=str(out), resume_from_checkpoint=str(out / "checkpoint-1"))
+def test_named_checkpoint_is_taken_though_it_is_not_the_newest(out: Path, tmp_path: Path) -> None:
+    cfg = SavingSection(output_dir=str(tmp_path / "other"), resume_from_checkpoint=str(out / "checkpoint-1"))
     assert find_checkpoint(cfg, identity_of(out), print).step == 1
+
+
+def test_named_checkpoint_is_refused_beside_a_newer_one(out: Path) -> None:
+    """The new run's checkpoints would mix with those of the run that it branches off from."""
+    cfg = SavingSection(output_dir=str(out), resume_from_checkpoint=str(out / "checkpoint-1"))
+    with pytest.raises(ConfigError, match=r"holds checkpoint-3[\s\S]*another `output_dir`"):
+        find_checkpoint(cfg, identity_of(out), print)
+    newest = SavingSection(output_dir=str(out), resume_from_checkpoint=f"{out}/./checkpoint-3")
+    assert find_checkpoint(newest, identity_of(out), print).step == 3
 
 
 def test_highest_number_is_newest_not_the_last_in_the_alphabet(out: Path) -> None:

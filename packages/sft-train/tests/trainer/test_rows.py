@@ -38,6 +38,7 @@ def test_steps_hold_the_same_rows_however_work_is_divided(
         rows = EpochRows(LENGTHS[:samples], cfg, micro_batch_size=micro, process=process, processes=processes)
         rows.start_epoch(epoch)
         shares.append(flat(iter(rows)))
+        assert all(shares[-1]), "a batch of no rows cannot be collated"
         plan = rows.plan
     assert len({len(share) for share in shares}) == 1, "processes must do the same number of passes"
     per_step = micro * accumulation * processes

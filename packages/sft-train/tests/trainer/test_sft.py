@@ -148,6 +148,16 @@ def test_last_step_is_logged_whatever_the_interval(config: MakeConfig) -> None:
     assert [line["step"] for line in trainer.state.log_history if "loss" in line] == [1, 3, 5]
 
 
+def test_step_of_a_checkpoint_is_logged_so_that_a_resumed_run_logs_the_same(config: MakeConfig) -> None:
+    settings = {"max_steps": "7", "logging_steps": "3", "save_strategy": "steps", "save_steps": "4"}
+    whole, resumed = build(config(**settings)), build(config(**settings))
+    whole.train()
+    resumed.train(resume_from_checkpoint=f"{config().output_dir}/checkpoint-4")
+    lines = [(line["step"], line["loss"]) for line in whole.state.log_history if "loss" in line]
+    assert [step for step, _ in lines] == [1, 3, 4, 6, 7]
+    assert [(line["step"], line["loss"]) for line in resumed.state.log_history if "loss" in line] == lines
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(config: MakeConfig, tmp_path: Path) -> None:
     losses = []
     for on in ("false", "true"):

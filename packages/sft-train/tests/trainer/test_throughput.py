@@ -12,6 +12,7 @@ def test_rates_count_the_time_of_steps_alone() -> None:
     time.sleep(0.05)
     clock.end_step()
     time.sleep(0.3)  # an evaluation, say
+    clock.end_step()  # no step has begun since
     rates = clock.rates()
     assert 1000 / 0.25 < rates["tokens_per_second"] <= 1000 / 0.05
     assert abs(rates["tokens_per_second"] / rates["trained_tokens_per_second"] - 4) < 1e-3

@@ -32,10 +32,11 @@ def run_callbacks(
         checkpoint: the one that the run goes on from.
         args: which process this is.
     """
-    record = CheckpointRecord(identity, args.world_size)
+    resumed_step = None if checkpoint is None else checkpoint.step
+    record = CheckpointRecord(identity, args.world_size, resumed_step)
     if args.process_index > 0:
         return [record]
     out = Path(cfg.output_dir)
-    metrics = MetricsFile(out / "metrics.jsonl", None if checkpoint is None else checkpoint.step)
+    metrics = MetricsFile(out / "metrics.jsonl", resumed_step)
     board = [tensorboard_callback(out / "runs")] if cfg.use_tensorboard else []
     return [record, metrics, *board, ObserverBridge(observer)]

@@ -8,8 +8,6 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-_KEPT = ("loss", "eval_loss", "eval_exact_match")
-
 
 class MetricsFile(TrainerCallback):
     """Appends what is logged of training and evaluation, line by line, so that a killed run keeps it.
@@ -35,11 +33,9 @@ class MetricsFile(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Writes a line for a training step or an evaluation; the Trainer's closing totals are not a step's."""
-        if not logs or not any(name in logs for name in _KEPT):
-            return
+        """Writes one line."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -51,12 +51,13 @@ def find_checkpoint(cfg: SavingSection, identity: dict[str, Any], say: Callable[
         say: is told which folders were skipped and why, and what was found.
 
     Raises:
-        ConfigError: a folder was named and is not a complete checkpoint, or the checkpoint is of another run.
+        ConfigError: a folder was named and is not a complete checkpoint, or `output_dir` holds another one that
+            is; or the checkpoint is of another run.
     """
     wanted = cfg.resume_from_checkpoint
     if wanted is False:
         return None
-    folder = _newest(Path(cfg.output_dir), say) if wanted is True else _named(Path(wanted))
+    folder = _newest(Path(cfg.output_dir), say) if wanted is True else _named(Path(wanted), Path(cfg.output_dir))
     if folder is None:
         say(f"no complete checkpoint in {cfg.output_dir}: starting anew")
         return None
@@ -74,11 +75,16 @@ def _newest(output_dir: Path, say: Callable[[str], None]) -> Path | None:
     return None
 
 
-def _named(folder: Path) -> Path:
+def _named(folder: Path, output_dir: Path) -> Path:
     if problems := problems_of(folder):
         message = f"{folder} is not a complete checkpoint: {'; '.join(problems)}"
         fix = "name another folder, or set `resume_from_checkpoint: true` for the newest complete one"
         raise ConfigError([Issue("checkpoint_torn", ("resume_from_checkpoint",), message, fix)])
+    newest = _newest(output_dir, say=lambda _: None)
+    if newest is not None and newest.resolve() != folder.resolve():
+        message = f"{output_dir} holds {newest.name}, which a later resume would take for this run's"
+        fix = "choose another `output_dir`, or move that folder away"
+        raise ConfigError([Issue("checkpoint_newer", ("resume_from_checkpoint",), message, fix)])
     return folder
 
 

@@ -13,6 +13,9 @@ from sft_train.checkpoint.modes import make_readable
 def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes all that is needed to use the model: weights or adapter, configs, tokenizer and chat template.
 
+    Beside an adapter there is no config.json: transformers would take the folder for a whole model and miss the
+    weights. Without it, it loads the base model that adapter_config.json names, and the adapter on top.
+
     Args:
         model: bare, or with an adapter (which alone is written then).
         tokenizer: with the chat template of the training.
@@ -22,7 +25,6 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> 
     # The Trainer turns the cache off to train; whoever loads the model wants it for generation.
     bare.config.use_cache = True
     model.save_pretrained(folder)
-    bare.config.save_pretrained(folder)
     if bare.generation_config is not None:
         bare.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,8 @@
 """Proof, on the model at hand, that samples of one row do not see one another.
 
 The table of attention backends says which keep samples apart, but a model has a word in it too: its own
-attention code may ignore `position_ids`, and a recurrent layer has no mask at all. So the model is asked.
+attention code may ignore `position_ids` (OPT and Falcon do in transformers 5.23), and a convolution or recurrent
+layer has no mask at all (LFM2, Qwen3-Next). So the model is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sft_schema import BACKENDS, ConfigError, Issue
+from sft_schema import BACKENDS, ConfigError, Issue, SftConfig
 from sft_train.loss import ForwardCall, logits_at
 
 _LENGTHS = (5, 9)
@@ -20,17 +21,22 @@ _LIMIT = {"float32": 1e-3, "bfloat16": 5e-2}
 """Largest difference allowed, as a part of the largest logit. Rounding gives 1e-6 and about 1e-2; a leak 0.1."""
 
 
-def check_isolation(model: nn.Module, attn_implementation: str, call: ForwardCall) -> None:
+def check_isolation(model: nn.Module, cfg: SftConfig, call: ForwardCall) -> None:
     """Refuses a model whose outputs for a sample change when another shares its row.
+
+    Rows are joined end to end into batches, so samples share one as soon as a batch has two of them.
 
     Args:
         model: the model that is going to be trained, on its device.
-        attn_implementation: its attention backend.
+        cfg: its attention backend, and whether samples ever share a row.
         call: see `forward_call`.
 
     Raises:
         ConfigError: with the difference found.
     """
+    if not cfg.sample_packing and cfg.micro_batch_size == cfg.eval_batch_size == 1:
+        return
+    attn_implementation = cfg.attn_implementation
     dtype = "bfloat16" if BACKENDS[attn_implementation].attn_needs_dtype_cast else "float32"
     difference = _difference(model, call, dtype)
     if difference <= _LIMIT[dtype]:
@@ -39,7 +45,7 @@ def check_isolation(model: nn.Module, attn_implementation: str, call: ForwardCal
         f"{type(model).__name__} with {attn_implementation} mixes samples that share a row: outputs differ by "
         f"{difference:.2g} of the largest from those of the sample alone"
     )
-    fix = "set `sample_packing: false` and `micro_batch_size: 1`, or another `attn_implementation`"
+    fix = "set `sample_packing: false`, `micro_batch_size: 1` and `eval_batch_size: 1`, or another backend"
     raise ConfigError([Issue("packing_leaks", ("attn_implementation",), message, fix)])
 
 

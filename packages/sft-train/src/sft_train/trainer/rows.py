@@ -56,7 +56,7 @@ class EpochRows(Sampler[list[Samples]]):
     """The micro batches of one process: each a list of rows, a row being the indices of its samples.
 
     Args:
-        lengths: int32 `[n]`: tokens of each sample.
+        lengths: int `[n]`: tokens of each sample.
         cfg: how samples share rows.
         micro_batch_size: rows of a micro batch.
         process: number of this process.
@@ -65,7 +65,7 @@ class EpochRows(Sampler[list[Samples]]):
 
     def __init__(
         self,
-        lengths: NDArray[np.int32],
+        lengths: NDArray[np.integer[Any]],
         cfg: PackingSection,
         *,
         micro_batch_size: int,
@@ -101,7 +101,7 @@ class EpochRows(Sampler[list[Samples]]):
 
 
 def held_out_batches(
-    lengths: NDArray[np.int32], cfg: PackingSection, *, rows: int, process: int, processes: int
+    lengths: NDArray[np.integer[Any]], cfg: PackingSection, *, rows: int, process: int, processes: int
 ) -> Iterator[list[Samples]]:
     """This process's share of the held-out rows, packed as in training, `rows` of them a batch."""
     plan = plan_packs(lengths, cfg, epoch=0, shuffle=False)

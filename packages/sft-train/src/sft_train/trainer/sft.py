@@ -89,7 +89,6 @@ class SftTrainer(Trainer):
             batch_sampler=self.rows,
             collate_fn=to_tensors,
             pin_memory=self.args.device.type == "cuda",
-            generator=torch.Generator(),  # or each epoch would draw from the generator that dropout draws from
         )
 
     def get_batch_samples(
@@ -163,11 +162,13 @@ class SftTrainer(Trainer):
         return held_out_loss(self.model, batches, self.call, self.accelerator)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds tokens per second to what is logged of training.
+        """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
 
         Raises:
             TrainingError: the loss is not a number.
         """
+        if "train_runtime" in logs:
+            return
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise _not_finite("loss", logs["loss"], self.state.global_step)
