@@ -12,7 +12,9 @@ from random import Random
 
 from tools.quickstart.facts import Fact, all_facts
 
-DOCUMENTS, SEED = 40_000, 5
+DOCUMENTS, SEED = 60_000, 5
+SHARES = {"day": 3, "month": 1, "unit": 1, "sum": 3, "edit": 1, "lookup": 1}
+"""How often a page keeps to one skill: the hard ones, which combine two things, more often."""
 
 
 def documents(count: int = DOCUMENTS) -> Iterator[str]:
@@ -22,7 +24,8 @@ def documents(count: int = DOCUMENTS) -> Iterator[str]:
     for fact in facts:
         by_skill.setdefault(fact.skill, []).append(fact)
     for _ in range(count):
-        pool = rng.choice(list(by_skill.values())) if rng.random() < 0.5 else facts
+        (skill,) = rng.choices(list(SHARES), list(SHARES.values()))
+        pool = by_skill[skill] if rng.random() < 0.6 else facts
         yield " ".join(line(rng, rng.choice(pool)) for _ in range(rng.randint(4, 8)))
 
 

@@ -68,6 +68,13 @@ def test_every_sample_of_an_epoch_is_trained_once() -> None:
     assert sorted(i for batch in flat(iter(rows)) for row in batch for i in row) == list(range(len(LENGTHS)))
 
 
+def test_unshuffled_rows_follow_the_data_in_every_epoch() -> None:
+    rows = EpochRows(LENGTHS, PackingSection(sequence_len=10), micro_batch_size=1, shuffle=False)
+    for epoch in (0, 1):
+        rows.start_epoch(epoch)
+        assert [i for batch in flat(iter(rows)) for row in batch for i in row] == list(range(len(LENGTHS)))
+
+
 @given(st.integers(1, 4), st.integers(1, 3))
 def test_held_out_rows_are_shared_out_completely(rows: int, processes: int) -> None:
     cfg = PackingSection(sequence_len=10, sample_packing=True)

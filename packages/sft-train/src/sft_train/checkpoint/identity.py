@@ -11,6 +11,7 @@ _SETTINGS = (
     "seed",
     "sequence_len",
     "sample_packing",
+    "shuffle_merged_datasets",
     "optimizer",
     "adapter",
     "lora_r",

@@ -46,6 +46,7 @@ class Examiner:
             message = "no held-out conversation ends with an answer to compare with"
             fix = "give conversations in `test_datasets`, or set `do_causal_lm_eval: false`"
             raise ConfigError([Issue("no_questions", ("do_causal_lm_eval",), message, fix)])
+        self.metrics = cfg.eval_causal_lm_metrics
         self.settings = AnswerSettings(
             stop_ids=prepared.tokenizer.stop_ids,
             pad_id=bare.generation_config.pad_token_id,
@@ -71,7 +72,7 @@ class Examiner:
         answers = generate_answers(
             self.trainer.model, self.prompts, self.prepared.tokenizer, self.settings, self.trainer.accelerator
         )
-        right = exact_match(answers, self.prompts)
-        if log:
+        right = exact_match(answers, self.prompts) if "exact_match" in self.metrics else None
+        if log and right is not None:
             self.trainer.log({"eval_exact_match": right})
         return Score(loss, right, self.prompts, tuple(answers))

@@ -61,6 +61,7 @@ class EpochRows(Sampler[list[Samples]]):
         micro_batch_size: rows of a micro batch.
         process: number of this process.
         processes: processes in all.
+        shuffle: rows come in a random order; otherwise in the order of the data.
     """
 
     def __init__(
@@ -71,13 +72,15 @@ class EpochRows(Sampler[list[Samples]]):
         micro_batch_size: int,
         process: int = 0,
         processes: int = 1,
+        shuffle: bool = True,
     ) -> None:
         self._lengths = lengths
         self._cfg = cfg
         self._micro_batch_size = micro_batch_size
         self._process, self._processes = process, processes
         self._epoch = 0
-        self.plan: PackPlan = plan_packs(lengths, cfg, epoch=0)
+        self._shuffle = shuffle
+        self.plan: PackPlan = plan_packs(lengths, cfg, epoch=0, shuffle=shuffle)
 
     def start_epoch(self, epoch: int) -> None:
         """Plans the rows of an epoch.
@@ -86,7 +89,7 @@ class EpochRows(Sampler[list[Samples]]):
         at 0 again after a resume.
         """
         if epoch != self._epoch:
-            self.plan = plan_packs(self._lengths, self._cfg, epoch=epoch)
+            self.plan = plan_packs(self._lengths, self._cfg, epoch=epoch, shuffle=self._shuffle)
             self._epoch = epoch
 
     def __len__(self) -> int:

@@ -64,6 +64,7 @@ class SftTrainer(Trainer):
             micro_batch_size=cfg.micro_batch_size,
             process=args.process_index,
             processes=args.world_size,
+            shuffle=cfg.shuffle_merged_datasets,
         )
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
