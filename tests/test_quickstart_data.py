@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,28 +47,20 @@ def answered(messages: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
         yield ask["content"], answer["content"]
 
 
-def day_answer(question: str) -> str | None:
-    days = [name for name in calendar.day_name if name in question]
-    if not days:
-        return None
-    found = re.search(r"(\d+) day", question)
-    assert found is not None
-    back = re.search(r"before|ago|earlier", question) is not None
-    start = date(2024, 1, 1 + list(calendar.day_name).index(days[0]))
-    return f"{start + timedelta(days=-int(found[1]) if back else int(found[1])):%A}"
+CYCLES = {"day": list(calendar.day_name), "month": list(calendar.month_name)[1:]}
 
 
-def month_answer(question: str) -> str | None:
-    numbered = re.search(r"month (?:number )?(\d+)|month is number (\d+)", question)
-    if numbered:
-        return calendar.month_name[int(numbered[1] or numbered[2])]
-    named = [index for index, name in enumerate(calendar.month_name) if name and name in question]
-    if not named:
-        return None
-    if "number" in question:
-        return str(named[0])
-    step = -1 if re.search(r"before|precedes", question) else 1
-    return calendar.month_name[(named[0] - 1 + step) % 12 + 1]
+def cycle_answer(question: str) -> str | None:
+    for kind, names in CYCLES.items():
+        named = [index for index, name in enumerate(names) if name in question]
+        numbered = re.search(rf"{kind} (?:is )?(?:number )?(\d+)", question)
+        if numbered:
+            return names[int(numbered[1]) - 1]
+        if named and "number" in question:
+            return str(named[0] + 1)
+        if named:
+            return names[(named[0] + (-1 if re.search(r"before|precedes", question) else 1)) % len(names)]
+    return None
 
 
 def number_answer(question: str) -> str | None:
@@ -111,7 +102,7 @@ def edit_answer(question: str) -> str | None:
 
 def oracle(question: str) -> str | None:
     """The answer worked out anew, for the kinds of questions that can be."""
-    kinds = (day_answer, month_answer, number_answer, unit_answer, edit_answer)
+    kinds = (cycle_answer, number_answer, unit_answer, edit_answer)
     return next((answer for kind in kinds if (answer := kind(question)) is not None), None)
 
 

@@ -12,9 +12,9 @@ from random import Random
 
 from tools.quickstart.facts import Fact, all_facts
 
-DOCUMENTS, SEED = 60_000, 5
-SHARES = {"day": 3, "month": 1, "unit": 1, "sum": 3, "edit": 1, "lookup": 1}
-"""How often a page keeps to one skill: the hard ones, which combine two things, more often."""
+DOCUMENTS, SEED = 40_000, 5
+SHARES = {"day": 1, "month": 1, "unit": 1, "sum": 2, "edit": 1, "lookup": 1}
+"""How often a page keeps to one skill: sums, which combine two numbers, more often."""
 
 
 def documents(count: int = DOCUMENTS) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 Each fact can be asked in several ways and stated in several ways, and has one short answer:
 
-    Fact("day", asks=("Which day comes 2 days after Monday?", ...), says=("Two days after Monday is Wednesday.", ...),
-         answer="Wednesday")
+    Fact("day", asks=("Which day comes after Monday?", ...), says=("After Monday comes Tuesday.",), answer="Tuesday")
 
 Everything is a table that a model of two million weights can hold. The base model reads the statements and some of the
 questions as plain text; fine-tuning teaches it to answer in a chat.
@@ -111,79 +110,49 @@ def pairs(text: str) -> Iterator[tuple[str, str]]:
         yield first, second
 
 
-def day_facts() -> Iterator[Fact]:
-    """Days one and two steps after and before a day."""
-    for index, day in enumerate(DAYS):
-        for step in (1, 2):
-            count = "1 day" if step == 1 else f"{step} days"
-            after, before = DAYS[(index + step) % 7], DAYS[(index - step) % 7]
-            yield Fact(
-                "day",
-                (
-                    f"Which day comes {count} after {day}?",
-                    f"Today is {day}. What day is it in {count}?",
-                    f"What day is {count} after {day}?",
-                    f"It is {day} now. Name the day {count} later.",
-                ),
-                (f"{count} after {day} is {after}.", f"If today is {day}, in {count} it is {after}."),
-                after,
-            )
-            yield Fact(
-                "day",
-                (
-                    f"Which day was {count} before {day}?",
-                    f"Today is {day}. What day was it {count} ago?",
-                    f"What day is {count} before {day}?",
-                    f"It is {day} now. Name the day {count} earlier.",
-                ),
-                (f"{count} before {day} is {before}.", f"If today is {day}, {count} ago it was {before}."),
-                before,
-            )
-
-
-def month_facts() -> Iterator[Fact]:
-    """Next and previous months, and their numbers."""
-    for index, month in enumerate(MONTHS):
-        following, number = MONTHS[(index + 1) % 12], str(index + 1)
+def cycle_facts(skill: str, names: list[str], kind: str, whole: str) -> Iterator[Fact]:
+    """The next and the previous of names that go round, and their numbers."""
+    for index, name in enumerate(names):
+        following, number = names[(index + 1) % len(names)], str(index + 1)
         yield Fact(
-            "month",
+            skill,
             (
-                f"Which month comes after {month}?",
-                f"What is the month after {month}?",
-                f"Name the month that follows {month}.",
+                f"Which {kind} comes after {name}?",
+                f"What is the {kind} after {name}?",
+                f"Name the {kind} that follows {name}.",
             ),
-            (f"After {month} comes {following}.", f"The month after {month} is {following}."),
+            (f"After {name} comes {following}.", f"The {kind} after {name} is {following}."),
             following,
         )
         yield Fact(
-            "month",
+            skill,
             (
-                f"Which month comes before {following}?",
-                f"What is the month before {following}?",
-                f"Name the month that precedes {following}.",
+                f"Which {kind} comes before {following}?",
+                f"What is the {kind} before {following}?",
+                f"Name the {kind} that precedes {following}.",
             ),
-            (f"Before {following} comes {month}.", f"The month before {following} is {month}."),
-            month,
+            (f"Before {following} comes {name}.", f"The {kind} before {following} is {name}."),
+            name,
         )
         yield Fact(
-            "month",
+            skill,
             (
-                f"What number does {month} have in the year?",
-                f"Which number is {month}?",
-                f"Give me the month number of {month}.",
+                f"What number does {name} have in the {whole}?",
+                f"Which number is {name}?",
+                f"Give me the {kind} number of {name}.",
             ),
-            (f"{month} is month number {number}.", f"The number of {month} is {number}."),
+            (f"{name} is {kind} number {number}.", f"The number of {name} is {number}."),
             number,
         )
         yield Fact(
-            "month",
+            skill,
             (
-                f"Which month is number {number}?",
-                f"Name month number {number}.",
-                f"What is month {number} of the year?",
+                f"Which {kind} is number {number}?",
+                f"Name {kind} number {number}.",
+                f"What is {kind} {number} of the {whole}?",
             ),
-            (f"Month number {number} is {month}.", f"Month {number} of the year is {month}."),
-            month,
+            (f"{name} is number {number} of the {whole}.", f"The {kind} with number {number} is {name}."),
+            name,
         )
 
 
@@ -300,5 +269,11 @@ def place_facts() -> Iterator[Fact]:
 
 def all_facts() -> tuple[Fact, ...]:
     """Every fact, in a fixed order."""
-    makers = (day_facts, month_facts, unit_facts, sum_facts, word_facts, place_facts)
-    return tuple(fact for maker in makers for fact in maker())
+    return (
+        *cycle_facts("day", DAYS, "day", "week"),
+        *cycle_facts("month", MONTHS, "month", "year"),
+        *unit_facts(),
+        *sum_facts(),
+        *word_facts(),
+        *place_facts(),
+    )
