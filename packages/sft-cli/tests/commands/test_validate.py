@@ -57,6 +57,29 @@ def test_the_summary_follows_the_overrides(good: str, capsys: pytest.CaptureFixt
         assert part in text
 
 
+def test_unusual_values_are_advice_and_no_error(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", good, "--set", "learning_rate=2e-3", "--set", "gradient_accumulation_steps=8"]) == 0
+    shown = capsys.readouterr()
+    lines = [line for line in shown.out.splitlines() if line.startswith("    advice")]
+    assert lines == [
+        "    advice    learning_rate 0.002 is above the usual 1e-05 to 5e-05 (training all weights)",
+    ]
+    assert shown.err == ""
+
+
+def test_json_of_a_good_config_holds_the_advice(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", good, "--json", "--set", "learning_rate=2e-3"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["advice"]
+    assert first == {
+        "code": "unusual_value",
+        "key": "learning_rate",
+        "value": "0.002",
+        "range": "1e-05 to 5e-05",
+        "message": "learning_rate 0.002 is above the usual 1e-05 to 5e-05 (training all weights)",
+    }
+    assert (second["key"], second["value"], second["range"]) == ("gradient_accumulation_steps", "1", "4 to 16")
+
+
 def test_all_mistakes_are_shown_at_once_with_line_and_fix(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", bad]) == 2
     shown = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""`sft validate`: every mistake of a config at once, or a summary of what it says."""
+"""`sft validate`: every mistake of a config at once, or a summary of what it says and what is unusual about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(invocation: Invocation, config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check CONFIG without loading a model or data: every mistake is shown, with file, line and fix."""
+    """Check CONFIG without loading a model or data: every mistake is shown, with file, line and fix.
+
+    Of a valid config, what it says is shown, and under "advice" what lies outside the usual ranges.
+    """
+    from sft_schema.advice import advice
     from sft_schema.errors import ConfigError, dotted
     from sft_schema.load import load_config
 
@@ -38,11 +42,17 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...], as_
         click.echo(json.dumps({"ok": False, "issues": issues}, indent=2))
         invocation.exit_code = 2
         return
+    unusual = advice(cfg)
     if as_json:
-        click.echo(json.dumps({"ok": True, "config": cfg.model_dump(mode="json")}, indent=2))
+        listed = [
+            {"code": each.code, "key": dotted(each.path), "value": each.value, "range": each.range}
+            | {"message": each.message}
+            for each in unusual
+        ]
+        click.echo(json.dumps({"ok": True, "config": cfg.model_dump(mode="json"), "advice": listed}, indent=2))
         return
     click.echo(f"OK  {config}")
-    for name, text in _summary(cfg):
+    for name, text in (*_summary(cfg), *(("advice", each.message) for each in unusual)):
         click.echo(f"    {name:<10}{text}")
 
 
