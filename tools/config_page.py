@@ -9,11 +9,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
-from sft_schema.config import DatasetConfig, Section, SftConfig, SpecialTokens
+from sft_schema.config import (
+    BitsAndBytesSettings,
+    CheckpointingKwargs,
+    DatasetConfig,
+    LrGroup,
+    Section,
+    SftConfig,
+    SpecialTokens,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "config.md"
 HEAD = """# Config
@@ -31,6 +39,8 @@ def type_text(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         return f"list of {type_text(inner[0])}"
+    if origin is Annotated:
+        return type_text(inner[0]) + bounds_text([bound for field in inner[1:] for bound in field.metadata])
     if origin is dict:
         return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
     if inner and all(isinstance(each, str) for each in inner):
@@ -65,13 +75,15 @@ def section_text(section: type[Section]) -> str:
     lines += ["| key | value | default | |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
         kind = (type_text(field.annotation) + bounds_text(field.metadata)).replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind} | {default_text(field.default)} | {field.description} |")
+        default = default_text(field.get_default(call_default_factory=True))
+        lines.append(f"| `{name}` | {kind} | {default} | {field.description} |")
     return "\n".join([*lines, ""])
 
 
 def page_text() -> str:
     sections = [each for each in SftConfig.__bases__[::-1] if issubclass(each, Section)]
-    return "\n".join([HEAD, *(section_text(each) for each in (*sections, DatasetConfig, SpecialTokens))])
+    inner = (DatasetConfig, LrGroup, CheckpointingKwargs, SpecialTokens, BitsAndBytesSettings)
+    return "\n".join([HEAD, *(section_text(each) for each in (*sections, *inner))])
 
 
 def main() -> int:

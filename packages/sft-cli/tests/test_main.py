@@ -40,7 +40,7 @@ def test_help_shows_the_commands_in_order_of_use(capsys: pytest.CaptureFixture[s
 def test_help_of_a_command_has_an_example_that_uses_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"Example:\n    sft {name} config.yaml" in text
+    assert f"Example:\n    sft {name} " in text
 
 
 def test_the_surface_is_frozen() -> None:
@@ -50,12 +50,14 @@ def test_the_surface_is_frozen() -> None:
         command = cli.get_command(context, name)
         assert command is not None
         surface[name] = sorted(option for parameter in command.params for option in parameter.opts)
-    shared = ["--debug", "--set", "config"]
+    shared = ["--debug", "--env", "--set", "config"]
     assert surface == {
         "validate": sorted(["--json", *shared]),
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": shared,
+        "config": [],
+        "config-schema": [],
     }
 
 
@@ -82,7 +84,7 @@ def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.C
     assert shown.out == ""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["validate", "preprocess", "inspect", "train"])
 def test_an_absent_config_ends_with_2_and_names_the_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "no/such.yaml"]) == 2
     shown = capsys.readouterr()

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from sft_schema import SftConfig, parse_config
+from sft_schema.record import InspectedToken
 
 SPECIAL = (
     "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]", "<|user|>",
@@ -65,6 +66,18 @@ class Workspace:
 
     def chats(self, name: str, *chats: list[tuple[str, str]]) -> Path:
         return self.rows(name, [{"messages": [{"role": r, "content": c} for r, c in chat]} for chat in chats])
+
+    @staticmethod
+    def marked(tokens: tuple[InspectedToken, ...]) -> str:
+        """The text with « before and » after each run of trained tokens."""
+        parts: list[str] = []
+        inside = False
+        for token in tokens:
+            if token.trained != inside:
+                parts.append("«" if token.trained else "»")
+                inside = token.trained
+            parts.append(token.text)
+        return "".join(parts) + ("»" if inside else "")
 
     def config(self, *paths: Path, **settings: object) -> SftConfig:
         values: dict[str, object] = {

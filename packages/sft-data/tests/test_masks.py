@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sft_data import inspect_rows, prepare
-from sft_schema.record import InspectedToken
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -62,24 +61,12 @@ CASES = {
 }
 
 
-def marked(tokens: tuple[InspectedToken, ...]) -> str:
-    """The text with « before and » after each run of trained tokens."""
-    parts: list[str] = []
-    inside = False
-    for token in tokens:
-        if token.trained != inside:
-            parts.append("«" if token.trained else "»")
-            inside = token.trained
-        parts.append(token.text)
-    return "".join(parts) + ("»" if inside else "")
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_mask_equals_the_reviewed_text(name: str, workspace: Any) -> None:
     template, chat, settings = CASES[name]
     workspace.use_template(template, bos_token="<s>", eos_token="<|endoftext|>")
     (row,) = inspect_rows(workspace.config(workspace.chats("a.jsonl", chat), **settings))
-    assert marked(row.tokens) + "\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert workspace.marked(row.tokens) + "\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def test_every_token_says_whose_it_is(workspace: Any) -> None:
@@ -97,7 +84,7 @@ def test_alpaca_trains_the_answer_and_the_end_token(workspace: Any) -> None:
     add = {"instruction": "Add {input}", "input": "1 {output} 2", "output": "3 {x}"}
     file = workspace.rows("a.jsonl", [add, {"instruction": "Hi", "output": "Yo"}])
     cfg = workspace.config(datasets=[{"path": str(file), "type": "alpaca"}])
-    texts = {row.origins[0].row: marked(row.tokens) for row in inspect_rows(cfg, count=2)}
+    texts = {row.origins[0].row: workspace.marked(row.tokens) for row in inspect_rows(cfg, count=2)}
     assert texts[1].endswith("### Instruction:\nHi\n\n### Response:\n«Yo<|im_end|>»")
     asked = "### Instruction:\nAdd {input}\n\n### Input:\n1 {output} 2\n\n### Response:\n"
     assert texts[0].endswith(asked + "«3 {x}<|im_end|>»")

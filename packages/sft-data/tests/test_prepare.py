@@ -37,7 +37,7 @@ def test_samples_are_kept_with_their_origin(workspace: Any) -> None:
 
 BAD_LINES = {
     b'{"messages": [': "not_json",
-    b"\xff\xfe": "not_utf8",
+    b"\xff\xff": "not_utf8",
     b"[1, 2]": "not_an_object",
     b"null": "not_an_object",
     b'{"text": "x"}': "missing_column",
@@ -50,7 +50,7 @@ BAD_LINES = {
     b'{"messages": [{"role": 5, "content": "x"}]}': "bad_message",
     b'{"messages": [{"role": "user", "content": "x"}], "tools": 3}': "wrong_type",
     b'{"messages": [{"role": "user", "content": "only a question"}]}': "nothing_to_train",
-    b'{"messages": [{"role": "user", "content": "x"}, {"role": "gpt", "content": "y"}]}': "nothing_to_train",
+    b'{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "y"}]}': "nothing_to_train",
     b'{"messages": [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "y"}]}': (
         "special_token_in_content"
     ),
@@ -81,7 +81,9 @@ def test_a_bad_row_stops_the_run_when_asked(workspace: Any, line: bytes) -> None
 
 def test_no_row_left_is_an_error_that_shows_the_first_reason(workspace: Any) -> None:
     file = workspace.rows("a.jsonl", [{"text": "x"}])
-    with pytest.raises(DataError, match=r"no row of 1 is left.*missing_column.*a\.jsonl:1: no 'messages'"):
+    with pytest.raises(
+        DataError, match=r"no row of 1 is left.*missing_column.*a\.jsonl:1: no 'messages' or 'conversations'"
+    ):
         prepare(workspace.config(file))
 
 
@@ -180,11 +182,10 @@ def test_other_column_and_property_names_are_mapped(workspace: Any) -> None:
     assert np.array_equal(mapped.labels, plain.labels)
 
 
-def test_a_folder_that_the_datasets_library_understands_is_loaded(workspace: Any) -> None:
+def test_a_folder_without_files_of_a_known_kind_is_named(workspace: Any) -> None:
     folder = workspace.folder / "hub"
     folder.mkdir()
-    (folder / "train.csv").write_text("instruction,output\nAdd,2\n", encoding="utf-8")
-    # a folder without files of our own kinds is named, not guessed at
+    (folder / "train.xls").write_text("instruction,output\nAdd,2\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no \.jsonl"):
         prepare(workspace.config(folder))
 
@@ -193,7 +194,7 @@ def test_a_folder_that_the_datasets_library_understands_is_loaded(workspace: Any
     ("path", "content", "message"),
     [
         ("gone.jsonl", None, "there is no such file"),
-        ("a.txt", b"x", "the ending '.txt' does not say"),
+        ("a.dat", b"x", "the ending of 'a.dat' does not say"),
         ("a.json", b'[{"messages": ', "not a JSON array"),
         ("a.parquet", b"PAR1 cut off", "not a readable Parquet file"),
         ("none*.jsonl", None, "no file matches"),

@@ -7,14 +7,27 @@ from typing import Any
 import pytest
 
 from sft_schema import IGNORE_INDEX, ContractError
-from sft_schema.check import check_batch, check_plan, check_rendered, check_row, check_sample
+from sft_schema.check import (
+    check_batch,
+    check_example,
+    check_manifest,
+    check_plan,
+    check_rendered,
+    check_row,
+    check_sample,
+)
 from sft_schema.record import (
+    Conversation,
+    Example,
+    Manifest,
     Message,
     PackedBatch,
     PackedRow,
     PackPlan,
     Rendered,
     RowOrigin,
+    Segment,
+    Segments,
     Span,
     SplitCounts,
     TokenizedSample,
@@ -121,3 +134,57 @@ def test_a_message_keeps_unknown_keys_and_leaves_absent_ones_out() -> None:
     message = Message.model_validate({"role": "tool", "tool_call_id": "7"})
     assert message.for_template() == {"role": "tool", "tool_call_id": "7"}
     assert Message(role="user", content=None).for_template() == {"role": "user", "content": None}
+
+
+COUNTS = SplitCounts(rows_in=3, rows_out=2, dropped={"x": 1}, tokens=9, trained_tokens=4, longest=5)
+MANIFEST = Manifest(fingerprint="f", versions={}, stop_tokens=(), splits={"train": COUNTS})
+
+
+def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
+    check_example(Conversation(messages=(Message(role="user", content=""),)))
+    check_example(Segments(segments=(Segment(text="", train=True, role="assistant", field="text"),)))
+    check_manifest(MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (Conversation(messages=()), "a conversation without messages"),
+        (Segments(segments=()), "an example without segments"),
+        (Segments(segments=(Segment(text="a", train=True, role="x", field=""),)), "segment 0 does not say"),
+    ],
+)
+def test_a_broken_example_is_named(example: Example, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        check_example(example)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows_in": 4}, "do not add up"),
+        ({"rows_out": 4, "dropped": {"x": -1}}, "train: a count is -1"),
+        ({"tokens": -9}, "train: a count is -9"),
+        ({"trained_tokens": 10}, "train: 10 trained and 5 in the longest sample, of 9 tokens"),
+        ({"longest": 10}, "train: 4 trained and 10 in the longest sample, of 9 tokens"),
+        ({"cut_rows": 3, "cut_tokens": 5}, "train: 3 rows cut by 5 tokens, of 2 rows"),
+        ({"cut_rows": 1}, "train: 1 rows cut by 0 tokens"),
+    ],
+)
+def test_a_broken_count_is_named_with_its_split(change: dict[str, Any], message: str) -> None:
+    broken = MANIFEST.model_copy(update={"splits": {"train": COUNTS.model_copy(update=change)}})
+    with pytest.raises(ContractError, match=message):
+        check_manifest(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"records_version": 0}, "records of version 0"),
+        ({"fingerprint": ""}, "no fingerprint"),
+        ({"splits": {"eval": COUNTS}}, r"no train split among \['eval'\]"),
+    ],
+)
+def test_a_broken_manifest_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        check_manifest(MANIFEST.model_copy(update=change))

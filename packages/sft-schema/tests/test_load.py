@@ -1,5 +1,7 @@
 """A YAML text becomes a frozen config, or every problem is named at once with its place and its fix."""
 
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sft_schema import ConfigError, SftConfig, load_config, parse_config
+from sft_schema.config import AdapterSection
 
 BOMB = "k0: &k0 [x]\n" + "".join(f"k{n + 1}: &k{n + 1} [{', '.join([f'*k{n}'] * 10)}]\n" for n in range(7))
 MINIMAL = "base_model: m\ndatasets:\n  - path: a.jsonl\nlearning_rate: 1e-4\n"
@@ -52,13 +55,15 @@ def test_required_settings_are_named() -> None:
 @pytest.mark.parametrize(
     ("key", "replacement"),
     [
-        ("flash_attention: true", "attn_implementation: flash_attention_2"),
-        ("max_length: 5", "sequence_len"),
-        ("cutoff_len: 5", "sequence_len"),
-        ("per_device_train_batch_size: 5", "micro_batch_size"),
-        ("attn_supports_packing: true", "the flag is computed"),
         ("sampel_packing: true", "did you mean 'sample_packing'?"),
+        ("sequence_length: 5", "did you mean 'sequence_len'?"),
+        ("context_parapllel_size: 2", "did you mean 'context_parallel_size'? axolotl has it; a row is not split"),
+        ("per_device_train_batchsize: 2", "did you mean 'per_device_train_batch_size'? transformers has it; write"),
+        ("load_in_4bits: false", "did you mean 'load_in_4bit'?"),
         ("field_messages: x", "belongs to an entry of `datasets`"),
+        ("message_field_role: x", "belongs to an entry of `datasets`"),
+        ("sampel_packing:", "did you mean 'sample_packing'?"),
+        (f"{'x' * 900}: 1", "docs/config.md"),
         ("zzzzqqq: x", "docs/config.md"),
     ],
 )
@@ -66,6 +71,39 @@ def test_an_unknown_key_is_answered_with_the_right_one(key: str, replacement: st
     with pytest.raises(ConfigError, match="unknown_key") as caught:
         parse_config(MINIMAL + key)
     assert replacement in caught.value.issues[0].fix
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("sequence_len: 500_000", "write `sequence_len: 500000`"),
+        ("sample_packing: yes", "write `sample_packing: true`"),
+        ("bf16: off", "write `bf16: false`"),
+    ],
+)
+def test_values_that_yaml_1_1_reads_otherwise_are_named(line: str, fix: str) -> None:
+    with pytest.raises(ConfigError, match="wrong_value") as caught:
+        parse_config(MINIMAL + line)
+    assert caught.value.issues[0].fix.startswith(fix)
+
+
+def test_a_key_without_a_value_counts_as_absent() -> None:
+    blank = "adapter:\nlora_r: ~\nresume_from_checkpoint: null\nspecial_tokens: {bos_token: }\n"
+    blank += "wandb_project:\nload_in_4bit:\nmax_length:\ntemplate:\ngradient_checkpointing_kwargs: {use_reentrant: }\n"
+    text = MINIMAL.replace("a.jsonl", "a.jsonl\n    name:\n    data_files:")
+    assert parse_config(text + blank, overrides=["seed=", "datasets.0.split=null"]) == parse_config(MINIMAL)
+    assert problems(MINIMAL.replace("m\n", "\n", 1)) == [("missing_key", "base_model", 1)]
+
+
+def test_an_unknown_key_without_a_value_is_still_unknown() -> None:
+    assert problems(MINIMAL + "zzz:\n") == [("unknown_key", "zzz", 5)]
+
+
+def test_many_unknown_keys_end_quickly() -> None:
+    text = MINIMAL + "".join(f"some_unknown_key_{n}: 1\n" for n in range(20_000))
+    began = time.perf_counter()
+    assert len(problems(text)) == 20_000
+    assert time.perf_counter() - began < 10
 
 
 def test_nested_keys_and_values_are_located() -> None:
@@ -108,6 +146,7 @@ def test_overrides_are_checked_like_the_file() -> None:
         parse_config(MINIMAL, overrides=["sequence_len=x", "nonsense", "datasets.7.path=x", "datasets.0.tpye=x"])
     assert {issue.file for issue in caught.value.issues} == {"--set"}
     assert len(caught.value.issues) == 4
+    assert problems(MINIMAL, "\u00b2=1") == [("unknown_key", "\u00b2", None)]
 
 
 def test_numbers_and_words_are_read_by_yaml_1_2() -> None:
@@ -134,6 +173,13 @@ def test_numbers_and_words_are_read_by_yaml_1_2() -> None:
         (MINIMAL + "output_dir: !!python/object/apply:os.system [ls]\n", "yaml_tag"),
         (BOMB, "alias_bomb"),
         ("a: &a [*a]\n", "alias_bomb"),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 99)), "alias_bomb"),
+        ("a: " + "[" * 100_000, "too_deep"),
+        ("- " * 40 + "x", "too_deep"),
+        ("a: \ud800", "yaml_syntax"),
+        (MINIMAL + "? [a, b]\n: 1\n", "yaml_key"),
+        (MINIMAL + f"seed: {'9' * 5000}", "wrong_value"),
+        (MINIMAL + f"seed: 0x{'f' * 5000}", "wrong_value"),
         ("x: '" + "a" * 1_000_001 + "'", "too_large"),
     ],
 )
@@ -178,3 +224,44 @@ def test_any_mapping_is_a_config_or_a_config_error(mapping: dict[str, object]) -
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_config(text)
+
+
+@pytest.mark.parametrize("key", ["save_steps", "saves_per_epoch", "eval_steps", "evals_per_epoch"])
+def test_a_number_of_saves_or_evaluations_is_a_strategy(key: str) -> None:
+    strategy = f"{key[:4]}_strategy"
+    cfg = parse_config(MINIMAL + f"val_set_size: 0.1\n{key}: 3\n")
+    assert getattr(cfg, strategy) == "steps"
+    again = parse_config(json.dumps(cfg.model_dump(mode="json", exclude=set(AdapterSection.model_fields))))
+    assert again == cfg
+    assert getattr(parse_config(MINIMAL + f"{key}: null\n"), strategy) != "steps"
+
+
+def test_no_saves_per_epoch_leave_the_strategy_as_it_is() -> None:
+    assert parse_config(MINIMAL + "saves_per_epoch: 0\nevals_per_epoch: 0\n").save_strategy == "epoch"
+
+
+@pytest.mark.parametrize("value", ["1.5", "0", "-0.1", "0.0"])
+def test_steps_are_whole_or_a_fraction_of_the_run(value: str) -> None:
+    with pytest.raises(ConfigError, match="save_steps"):
+        parse_config(MINIMAL + f"save_steps: {value}\n")
+    assert parse_config(MINIMAL + "save_steps: 0.25\nlogging_steps: 0.1\n").save_steps == 0.25
+
+
+def test_early_stopping_gives_the_best_weights_unless_the_last_are_asked_for() -> None:
+    text = MINIMAL + "val_set_size: 0.1\nevals_per_epoch: 2\nsaves_per_epoch: 1\nearly_stopping_patience: 3\n"
+    assert parse_config(text).load_best_model_at_end
+    assert not parse_config(text + "load_best_model_at_end: false\n").load_best_model_at_end
+
+
+@pytest.mark.parametrize(
+    ("key", "switch"),
+    [
+        ("wandb_project", "use_wandb"),
+        ("trackio_project_name", "use_trackio"),
+        ("mlflow_experiment_name", "use_mlflow"),
+        ("comet_project_name", "use_comet"),
+    ],
+)
+def test_a_project_turns_its_service_on(key: str, switch: str) -> None:
+    assert getattr(parse_config(MINIMAL + f"{key}: small\n"), switch)
+    assert not getattr(parse_config(MINIMAL + f"{key}:\n"), switch)

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from sft_data import prepare
 from sft_schema import SftConfig, parse_config
+from sft_train.adapter import add_adapter
+from sft_train.compute import Compute
+from sft_train.model import load_model, load_tokenizer
 from sft_train.testing import tiny_model, write_conversations
+from sft_train.trainer import SftTrainer, training_arguments
 
 torch.set_num_threads(1)
 
@@ -42,5 +47,19 @@ def config(model_folder: Path, data_folder: Path, tmp_path: Path) -> Callable[..
             "learning_rate": "1e-3",
         } | settings
         return parse_config("".join(f"{key}: {value}\n" for key, value in given.items()))
+
+    return make
+
+
+@pytest.fixture
+def trainer() -> Callable[[SftConfig], SftTrainer]:
+    """A trainer for a config, on the CPU."""
+
+    def make(cfg: SftConfig) -> SftTrainer:
+        compute = Compute(bf16=False, use_cpu=True)
+        args, prepared = training_arguments(cfg, compute), prepare(cfg)
+        model = add_adapter(load_model(cfg, cfg.seed, compute), cfg)
+        tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
+        return SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=[])
 
     return make

@@ -178,12 +178,15 @@ def test_model_that_mixes_packed_samples_is_refused_and_trains_unpacked(config: 
         pad_token_id=0,
     ).save_pretrained(folder)
     settings = {"base_model": str(folder), "reinit_weights": "true", "max_steps": "1"}
-    with pytest.raises(ConfigError, match=r"OPTForCausalLM with sdpa mixes samples[\s\S]*`sample_packing: false`"):
+    with pytest.raises(ConfigError, match=r"opt: its attention mask is built without[\s\S]*`sample_packing: false`"):
         run(config(**settings))
     assert run(config(sample_packing="false", **settings)).steps == 1
 
 
-def test_generated_answers_without_held_out_questions_are_refused(config: MakeConfig) -> None:
-    cfg = config(do_causal_lm_eval="true", val_set_size="0.2", max_steps="1")
-    with pytest.raises(ConfigError, match="test_datasets"):
-        run(cfg)
+def test_generated_answers_without_held_out_questions_are_refused(config: MakeConfig, tmp_path: Path) -> None:
+    """Rows that end with a question have no answer to compare with."""
+    messages = [{"role": role, "content": "Hello"} for role in ("user", "assistant", "user")]
+    (tmp_path / "open.jsonl").write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
+    held_out = f"[{{path: {tmp_path / 'open.jsonl'}}}]"
+    with pytest.raises(ConfigError, match="no held-out conversation ends with an answer"):
+        run(config(do_causal_lm_eval="true", test_datasets=held_out, max_steps="1"))

@@ -20,20 +20,46 @@ class AccountLine:
 def data_account(manifest: Manifest) -> list[AccountLine]:
     """The account of all splits, one value per split in the manifest's order; nothing is left out.
 
-    Every reason for which a row was dropped has a line of its own.
+    Every reason for which a row was dropped has a line of its own; what happened to no row has none.
     """
     splits = list(manifest.splits.values())
     reasons = sorted({reason for split in splits for reason in split.dropped})
+    of_tokens = sorted({reason for split in splits for reason in split.dropped_tokens})
     return [
         _line("rows read", [split.rows_in for split in splits]),
         _line("samples kept", [split.rows_out for split in splits]),
         *(_line(f"dropped: {reason}", [split.dropped.get(reason, 0) for split in splits]) for reason in reasons),
+        *_if_any("samples repeated", [split.repeated for split in splits]),
+        *_if_any("held-out samples trained on too", [split.overlap for split in splits]),
         _line("tokens", [split.tokens for split in splits]),
         AccountLine("trained tokens", tuple(_trained(split) for split in splits)),
+        AccountLine("masked tokens", tuple(_masked(split) for split in splits)),
         _line("longest sample, tokens", [split.longest for split in splits]),
+        *(
+            _line(f"tokens dropped: {reason}", [split.dropped_tokens.get(reason, 0) for split in splits])
+            for reason in of_tokens
+        ),
+        *_if_any("tokens repeated", [split.repeated_tokens for split in splits]),
         _line("samples cut", [split.cut_rows for split in splits]),
         _line("tokens cut off", [split.cut_tokens for split in splits]),
     ]
+
+
+def dataset_lines(manifest: Manifest) -> list[str]:
+    """A table of the data sets of each split, where a split has several."""
+    head = ("", "rows read", "kept", "dropped", "repeated", "tokens", "trained")
+    rows: list[tuple[str, ...]] = [head]
+    for name, split in manifest.splits.items():
+        for dataset, counts in split.datasets.items() if len(split.datasets) > 1 else ():
+            numbers = (counts.rows_in, counts.rows_out, sum(counts.dropped.values()), counts.repeated, counts.tokens)
+            rows.append((f"{name}: {dataset}", *(f"{number:,}" for number in numbers), _trained(counts)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [
+        f"{row[0]:<{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]
+    return lines if len(rows) > 1 else []
 
 
 def account_text(manifest: Manifest, plan: PackPlan | None = None) -> str:
@@ -45,6 +71,7 @@ def account_text(manifest: Manifest, plan: PackPlan | None = None) -> str:
         f"{name:<{name_width}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(row, widths, strict=True))
         for name, row in table
     ]
+    lines += dataset_lines(manifest)
     if plan is not None:
         lines.append(
             f"{len(plan):,} rows of up to {plan.sequence_len:,} tokens, {percent(plan.efficiency)} full, "
@@ -60,6 +87,15 @@ def percent(part: float) -> str:
 
 def _line(name: str, counts: list[int]) -> AccountLine:
     return AccountLine(name, tuple(f"{count:,}" for count in counts))
+
+
+def _if_any(name: str, counts: list[int]) -> list[AccountLine]:
+    return [_line(name, counts)] if any(counts) else []
+
+
+def _masked(split: SplitCounts) -> str:
+    masked = split.tokens - split.trained_tokens
+    return f"{masked:,} ({percent(masked / split.tokens if split.tokens else 0.0)})"
 
 
 def _trained(split: SplitCounts) -> str:

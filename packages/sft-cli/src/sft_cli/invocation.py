@@ -16,10 +16,12 @@ class Invocation:
 
     Attributes:
         debug: whether errors are shown with their traceback.
+        env: whether `${NAME}` in the config stands for an environment variable.
         exit_code: code of a command that ended by itself.
         when_stopped: gives the sentence that is printed after Ctrl-C.
     """
 
     debug: bool = False
+    env: bool = False
     exit_code: int = 0
     when_stopped: Callable[[], str] = _run_again

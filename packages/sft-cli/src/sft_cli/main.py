@@ -24,6 +24,8 @@ COMMANDS = {
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
     "train": "Fine-tune a model as the config says.",
+    "config": "Rewrite another system's config as one of ours.",
+    "config-schema": "Print the JSON Schema of a config, for editors.",
 }
 
 
@@ -38,7 +40,7 @@ class LazyGroup(click.Group):
         """The command called `cmd_name`, imported now; None when there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"sft_cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"sft_cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -21,8 +21,12 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
     ctx.ensure_object(Invocation).debug = value
 
 
+def _set_env(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Invocation).env = value
+
+
 def config_options(function: F) -> F:
-    """Adds CONFIG, `--set key=value` (any number of times) and `--debug`."""
+    """Adds CONFIG, `--set key=value` (any number of times), `--env` and `--debug`."""
     for decorate in (
         click.option(
             "--debug",
@@ -30,6 +34,13 @@ def config_options(function: F) -> F:
             expose_value=False,
             callback=_set_debug,
             help="Show the traceback of an error.",
+        ),
+        click.option(
+            "--env",
+            is_flag=True,
+            expose_value=False,
+            callback=_set_env,
+            help="Let ${NAME} in CONFIG stand for an environment variable.",
         ),
         click.option(
             "--set",

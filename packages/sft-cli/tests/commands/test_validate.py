@@ -57,6 +57,29 @@ def test_the_summary_follows_the_overrides(good: str, capsys: pytest.CaptureFixt
         assert part in text
 
 
+def test_unusual_values_are_advice_and_no_error(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", good, "--set", "learning_rate=2e-3", "--set", "gradient_accumulation_steps=8"]) == 0
+    shown = capsys.readouterr()
+    lines = [line for line in shown.out.splitlines() if line.startswith("    advice")]
+    assert lines == [
+        "    advice    learning_rate 0.002 is above the usual 1e-05 to 5e-05 (training all weights)",
+    ]
+    assert shown.err == ""
+
+
+def test_json_of_a_good_config_holds_the_advice(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", good, "--json", "--set", "learning_rate=2e-3"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["advice"]
+    assert first == {
+        "code": "unusual_value",
+        "key": "learning_rate",
+        "value": "0.002",
+        "range": "1e-05 to 5e-05",
+        "message": "learning_rate 0.002 is above the usual 1e-05 to 5e-05 (training all weights)",
+    }
+    assert (second["key"], second["value"], second["range"]) == ("gradient_accumulation_steps", "1", "4 to 16")
+
+
 def test_all_mistakes_are_shown_at_once_with_line_and_fix(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", bad]) == 2
     shown = capsys.readouterr()
@@ -114,3 +137,39 @@ def test_hostile_values_reach_the_terminal_as_visible_text(tmp_path: Path, capsy
     shown = capsys.readouterr().err
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_keys_of_other_systems_that_make_no_difference_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "axolotl.yaml"
+    path.write_text(GOOD + "remove_unused_columns: false\n")
+    assert main(["validate", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert f"    note      {path}:5: remove_unused_columns: false (axolotl), not needed here: columns" in shown.out
+    assert main(["validate", str(path), "--json"]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert (note["key"], note["line"]) == ("remove_unused_columns", 5)
+
+
+def test_other_commands_note_them_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "axolotl.yaml"
+    path.write_text(GOOD + "remove_unused_columns: false\n")
+    assert main(["preprocess", str(path)]) == 2  # there is no such data set
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"note: {path}:5: remove_unused_columns: false (axolotl), not needed here")
+
+
+def test_env_lets_variables_stand_in_the_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD.replace("some/model", "${SFT_TEST_MODEL}"))
+    monkeypatch.setenv("SFT_TEST_MODEL", "other/model")
+    assert main(["validate", str(path), "--env", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["base_model"] == "other/model"
+    assert main(["validate", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["base_model"] == "${SFT_TEST_MODEL}"
+    monkeypatch.delenv("SFT_TEST_MODEL")
+    assert main(["validate", str(path), "--env"]) == 2
+    assert "SFT_TEST_MODEL is not set" in capsys.readouterr().err

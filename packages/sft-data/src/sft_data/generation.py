@@ -14,6 +14,7 @@ from sft_data.row import Row, RowError
 from sft_data.source import read_rows
 from sft_data.tokenizer import TextTokenizer
 from sft_schema import SftConfig
+from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation, RowOrigin
 
 
@@ -58,15 +59,17 @@ def _questions(cfg: SftConfig, pipeline: Pipeline) -> Iterator[tuple[str, str, R
             except RowError:
                 continue
             if isinstance(example, Conversation) and example.messages[-1].role == "assistant":
-                yield from _question(example, row.origin, pipeline)
+                yield from _question(example, row.origin, dataset, pipeline)
 
 
-def _question(example: Conversation, origin: RowOrigin, pipeline: Pipeline) -> Iterator[tuple[str, str, RowOrigin]]:
+def _question(
+    example: Conversation, origin: RowOrigin, dataset: DatasetConfig, pipeline: Pipeline
+) -> Iterator[tuple[str, str, RowOrigin]]:
     wanted = example.messages[-1].content
     if isinstance(wanted, str):
         try:
             yield (
-                pipeline.prompt(example.model_copy(update={"messages": example.messages[:-1]})),
+                pipeline.prompt(example.model_copy(update={"messages": example.messages[:-1]}), dataset),
                 wanted,
                 origin,
             )

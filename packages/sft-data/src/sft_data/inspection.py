@@ -9,7 +9,7 @@ import numpy as np
 
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
-from sft_data.pipeline import Masked, Pipeline
+from sft_data.pipeline import Masked, Pipeline, whole_place
 from sft_data.prepare import Prepared, prepare
 from sft_data.row import Row
 from sft_data.source import read_rows
@@ -68,22 +68,24 @@ def _inspect_samples(
     pipeline = Pipeline(cfg, prepared.tokenizer)
     shown: dict[int, tuple[RowOrigin, list[InspectedToken]]] = {}
     for dataset in cfg.datasets:
-        for row in _rows(dataset, samples.keys()):
-            index = samples[_key(row.origin)]
-            masked = pipeline.masked_row(row, dataset)
-            shown[index] = (row.origin, _tokens(masked, prepared.train[index], pipeline))
+        parts = (part for row in _rows(dataset, samples.keys()) for part in pipeline.examples(row, dataset))
+        for row, example, rendered in parts:
+            index = samples.get(_key(row.origin))
+            if index is not None:
+                masked = pipeline.masked(example, rendered, dataset)
+                shown[index] = (row.origin, _tokens(masked, prepared.train[index], pipeline))
     return shown
 
 
-def _key(origin: RowOrigin) -> tuple[str, int]:
-    return origin.dataset, origin.row
+def _key(origin: RowOrigin) -> tuple[str, str]:
+    return origin.dataset, origin.place
 
 
-def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, int]]) -> Iterable[Row]:
-    left = {row for path, row in wanted if path == dataset.path}
+def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, str]]) -> Iterable[Row]:
+    left = {whole_place(place) for path, place in wanted if path == dataset.path}
     for row in read_rows(dataset):
-        if row.origin.row in left and isinstance(row, Row):
-            left.discard(row.origin.row)
+        if row.origin.place in left and isinstance(row, Row):
+            left.discard(row.origin.place)
             yield row
         if not left:
             return

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sft_schema import DataError
 
@@ -28,18 +30,113 @@ def download_tokenizer(repo: str, revision: str | None) -> Path:
         raise DataError(f"neither a folder nor a hub model: {cause}", where=repr(repo), fix=fix) from None
 
 
-def load_hub_dataset(path: str, name: str | None, split: str, revision: str | None) -> Any:
-    """A `datasets.Dataset` of the hub, or of a local folder that `datasets` understands.
+_LONGEST_CAUSE = 300
+
+_STORES = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+"""Protocol of a remote store to its library and the extra that brings it."""
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """The fsspec file system of an address such as `s3://bucket/key`, and the path in it.
+
+    Logins and endpoints come from where the store's own tools take them: the environment and their files.
+
+    Raises:
+        DataError: the store's library is not installed.
+    """
+    from fsspec.core import url_to_fs
+
+    protocol = address.partition("://")[0]
+    library, extra = _STORES.get(protocol, ("", ""))
+    try:
+        if library:
+            import_module(library)
+        return url_to_fs(address)
+    except ImportError as error:
+        fix = f"install `sft-data[{extra}]`" if extra else f"install {error.name}"
+        raise DataError(
+            f"{protocol}:// needs {library or error.name}, which is missing", where=address, fix=fix
+        ) from None
+
+
+def remote_errors() -> tuple[type[Exception], ...]:
+    """What the libraries of remote stores raise besides OSError; only of those that are loaded."""
+    known = {
+        "aiohttp": ("ClientError",),
+        "botocore.exceptions": ("BotoCoreError", "ClientError"),
+        "google.auth.exceptions": ("GoogleAuthError",),
+        "gcsfs.retry": ("HttpError",),
+    }
+    return _errors_of_loaded(known)
+
+
+def _errors_of_loaded(known: dict[str, tuple[str, ...]]) -> tuple[type[Exception], ...]:
+    loaded = ((sys.modules.get(module), names) for module, names in known.items())
+    return tuple(getattr(module, name) for module, names in loaded if module is not None for name in names)
+
+
+def unpack_zstd(raw: BinaryIO) -> Any:
+    """A reader of what is packed with Zstandard.
+
+    Raises:
+        DataError: `sft-data[zstd]` is not installed.
+    """
+    try:
+        from zstandard import ZstdDecompressor
+    except ImportError:
+        where, fix = str(getattr(raw, "name", "a .zst file")), "install `sft-data[zstd]`, or unpack the file"
+        raise DataError(".zst needs zstandard, which is missing", where=where, fix=fix) from None
+    return ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+
+
+def zstd_errors() -> tuple[type[Exception], ...]:
+    """What zstandard raises, when it is loaded."""
+    return _errors_of_loaded({"zstandard": ("ZstdError",)})
+
+
+def load_hub_dataset(path: str, **arguments: Any) -> Any:
+    """A `datasets.Dataset` of the hub; the arguments are those of `datasets.load_dataset`.
 
     Raises:
         DataError: there is no such data set, configuration or split, or the hub cannot be reached.
     """
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+
+    where = f"data set {path!r}, split {arguments.get('split')!r}"
+    known = (DatasetNotFoundError, DatasetGenerationError, ValueError, OSError, RuntimeError, *remote_errors())
+    try:
+        return load_dataset(path, **arguments)
+    except known as error:
+        first = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
+        cause = _cause(first)
+        fix = "check path, name, split and revision; a local file must exist"
+        raise DataError(f"cannot be loaded: {cause}", where=where, fix=fix) from None
+
+
+def load_saved_dataset(folder: str, filesystem: Any | None) -> Any:
+    """What `save_to_disk` of the datasets library wrote: a `Dataset` or a `DatasetDict`.
+
+    Args:
+        folder: local path, or full address of a remote folder.
+        filesystem: None for a local folder; a remote one is copied to this machine first.
+
+    Raises:
+        DataError: the folder is damaged.
+    """
+    from datasets import load_from_disk
+    from pyarrow import ArrowException
 
     try:
-        return load_dataset(path, name, split=split, revision=revision)
-    except (DatasetNotFoundError, ValueError, OSError) as error:
-        cause = str(error).splitlines()[0]
-        fix = "check path, name, split and revision; a local file must exist"
-        raise DataError(f"cannot be loaded: {cause}", where=f"data set {path!r}, split {split!r}", fix=fix) from None
+        options = None if filesystem is None else dict(filesystem.storage_options)
+        return load_from_disk(folder, storage_options=options)
+    except (OSError, ValueError, KeyError, TypeError, ArrowException, *remote_errors()) as error:
+        cause = _cause(error)
+        fix = "save it again with `save_to_disk`"
+        raise DataError(f"a saved data set that cannot be loaded: {cause}", where=folder, fix=fix) from None
+
+
+def _cause(error: BaseException) -> str:
+    """The beginning of an error of the datasets library, which can be pages long."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]}..."

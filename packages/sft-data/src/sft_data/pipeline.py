@@ -7,23 +7,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sft_data.chat import Chat, load_chat, require_agreement
 from sft_data.encoding import Encoded
 from sft_data.format import FORMATS
+from sft_data.literal import LiteralEncoder
 from sft_data.mask import (
     MaskPolicy,
-    TurnMarkers,
-    find_markers,
+    Probe,
+    broken_promise,
+    double_begin,
+    expand_turns,
     label_tokens,
     refuse_special_in_content,
     segment_regions,
     turn_regions,
 )
-from sft_data.render import ChatTemplate, render_segments
+from sft_data.render import render_segments
 from sft_data.row import Row, RowError
 from sft_data.tokenizer import TextTokenizer
 from sft_schema import DataError, SftConfig
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation, Example, Region, Rendered, Segments, TokenizedSample
+
+_MESSAGE = " message "
+_CHECKED_ALL = 20
+_CHECKED_EVERY = 500
+"""The second way to find turns takes several renders: it is asked for the first rows, and for one in so many later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Masked:
 
 
 class Pipeline:
-    """The arrows with what they share: tokenizer, compiled template, its turn markers.
+    """The arrows with what they share: tokenizer, compiled templates, their turn markers.
 
     Attributes:
         tokenizer: as given, with the template's own stop tokens in front of `stop_ids`.
@@ -55,66 +64,123 @@ class Pipeline:
 
     def __init__(self, cfg: SftConfig, tokenizer: TextTokenizer) -> None:
         self._cfg = cfg
-        self._template: ChatTemplate | None = None
-        self._markers = TurnMarkers("", "", (), tokenizer.stop_ids)
+        self._chats: dict[tuple[str | None, str | None], Chat] = {}
+        self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
+        self._proven = 0
         self.tokenizer = tokenizer
-        if any(each.type == "chat_template" for each in (*cfg.datasets, *cfg.test_datasets)):
-            if tokenizer.chat_template is None:
-                fix = "set `chat_template: chatml`, or `chat_template: jinja` with `chat_template_jinja`"
-                raise DataError("the tokenizer has no chat template", where=str(tokenizer.folder), fix=fix)
-            arguments = dict(cfg.chat_template_kwargs)
-            self._template = ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, arguments)
-            self._markers = self._find_markers(self._template)
-            self.tokenizer = replace(tokenizer, stop_ids=self._markers.stop_ids)
+        for dataset in (*cfg.datasets, *cfg.test_datasets):
+            if dataset.type == "chat_template" and _key(dataset) not in self._chats:
+                self._chats[_key(dataset)] = load_chat(cfg, dataset, tokenizer)
+        if self._chats:
+            stops = (each for chat in self._chats.values() for each in chat.markers.stop_ids)
+            self.tokenizer = replace(tokenizer, stop_ids=tuple(dict.fromkeys(stops)))
 
-    def _find_markers(self, template: ChatTemplate) -> TurnMarkers:
-        tokenizer = self.tokenizer
-        try:
-            return find_markers(
-                lambda conversation, prompt: template.render(conversation, add_generation_prompt=prompt),
-                lambda text: tokenizer.encode_batch([text])[0],
-                tokenizer.special_ids,
-                tokenizer.stop_ids,
-            )
-        except RowError as error:
-            fix = "use a template that renders user and assistant messages in turn"
-            raise DataError(f"refuses a plain conversation: {error.detail}", where="chat template", fix=fix) from None
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Texts of the chat templates in use."""
+        return tuple(chat.template.text for chat in self._chats.values())
+
+    def chat(self, dataset: DatasetConfig) -> Chat:
+        """The chat template of a data set.
+
+        Raises:
+            DataError: the data set is not in the config.
+        """
+        found = self._chats.get(_key(dataset))
+        if found is None:
+            raise DataError("no chat template was loaded", where="pipeline", fix="list the data set in the config")
+        return found
 
     def render(self, row: Row, dataset: DatasetConfig) -> tuple[Example, Rendered]:
         """The row's example and text; raises RowError."""
         example = FORMATS[dataset.type](row, dataset)
         if isinstance(example, Segments):
             special = self.tokenizer.special_tokens
+            if example.complete:
+                return example, render_segments(example, bos="", eos="")
             bos = special["bos_token"] if self.tokenizer.adds_bos else ""
             return example, render_segments(example, bos=bos, eos=special.get("eos_token", ""))
-        return example, self._chat.render(example)
+        return example, self.chat(dataset).render(example)
 
-    @property
-    def _chat(self) -> ChatTemplate:
-        if self._template is None:
-            raise DataError("no chat template was loaded", where="pipeline", fix="list the data set in the config")
-        return self._template
+    def examples(self, row: Row, dataset: DatasetConfig) -> list[tuple[Row, Example, Rendered]]:
+        """The row's example and text, or with `expand_turns` those of each trained turn; raises RowError."""
+        example, rendered = self.render(row, dataset)
+        expanding = self._cfg.expand_turns if dataset.expand_turns is None else dataset.expand_turns
+        if not expanding or isinstance(example, Segments):
+            return [(row, example, rendered)]
+        chat = self.chat(dataset)
+        turns = expand_turns(self._probe(chat), example, MaskPolicy.of(self._cfg, dataset))
+        if len(turns) == 1:
+            return [(row, example, rendered)]
+        return [(_turn_of(row, each), each, chat.render(each)) for each in turns]
+
+    def _probe(self, chat: Chat) -> Probe:
+        return Probe(chat.render, lambda text: self.tokenizer.encode_batch([text])[0], chat.stops)
 
     def mask(self, example: Example, rendered: Rendered, encoded: Encoded, dataset: DatasetConfig) -> Masked:
-        """Trained regions and labels of a rendered and encoded example; raises RowError."""
+        """Trained regions and labels of a rendered and encoded example.
+
+        Raises:
+            RowError: the row cannot be masked for sure.
+            DataError: the mask breaks a promise, or the second way to find turns says otherwise.
+        """
         policy = MaskPolicy.of(self._cfg, dataset)
-        if not policy.allow_special:
-            refuse_special_in_content(rendered, encoded, self.tokenizer.special_ids)
+        special = self.tokenizer.special_ids
+        if isinstance(example, Segments) and example.complete:
+            pass  # its pieces hold the special tokens that they are meant to have
+        elif policy.special_in_content == "error":
+            refuse_special_in_content(rendered, encoded, special)
+        elif policy.special_in_content == "text":
+            encoded = self._literal.encode(rendered, encoded)
         if isinstance(example, Segments):
             regions = segment_regions(example, rendered, policy)
-        else:
-            regions = turn_regions(rendered, encoded, self._markers, policy)
-        return Masked(rendered, encoded, regions, label_tokens(encoded, regions, self.tokenizer.special_ids))
+            return Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+        chat = self.chat(dataset)
+        regions = turn_regions(example, rendered, encoded, chat.markers, policy)
+        masked = Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+        self._prove(example, masked, chat)
+        return masked
+
+    def _prove(self, example: Conversation, masked: Masked, chat: Chat) -> None:
+        """The promises on every row, the second way to find turns on the first rows and now and then later."""
+        rendered, encoded = masked.rendered, masked.encoded
+        broken = broken_promise(rendered, encoded, masked.regions, masked.labels, chat.markers)
+        if broken is not None:
+            raise DataError(f"{broken}, in {rendered.text[:200]!r}", where="mask", fix="report this template and row")
+        bos = self.tokenizer.special_tokens.get("bos_token")
+        if bos is not None and double_begin(rendered, encoded, self.tokenizer.backend.token_to_id(bos)):
+            raise RowError("double_bos", f"the template writes {bos!r} more than once")
+        self._proven += 1
+        if self._proven <= _CHECKED_ALL or self._proven % _CHECKED_EVERY == 0:
+            require_agreement(self._probe(chat), example, rendered, encoded, chat.markers)
 
     def masked_row(self, row: Row, dataset: DatasetConfig) -> Masked:
         """All arrows for a single row; raises RowError."""
         example, rendered = self.render(row, dataset)
+        return self.masked(example, rendered, dataset)
+
+    def masked(self, example: Example, rendered: Rendered, dataset: DatasetConfig) -> Masked:
+        """The arrows after rendering for a single example; raises RowError."""
         return self.mask(example, rendered, self.tokenizer.encode_batch([rendered.text])[0], dataset)
 
     def sample(self, row: Row, masked: Masked) -> TokenizedSample:
         """What is kept of a masked row."""
         return TokenizedSample(masked.encoded.ids, masked.labels, row.origin)
 
-    def prompt(self, conversation: Conversation) -> str:
+    def prompt(self, conversation: Conversation, dataset: DatasetConfig) -> str:
         """The text that the model gets before it answers; raises RowError."""
-        return self._chat.render(conversation, add_generation_prompt=True).text
+        return self.chat(dataset).render(conversation, True).text
+
+
+def _turn_of(row: Row, turn: Conversation) -> Row:
+    place = f"{row.origin.place}{_MESSAGE}{len(turn.messages) - 1}"
+    return replace(row, origin=replace(row.origin, place=place))
+
+
+def whole_place(place: str) -> str:
+    """Place of the row that a turn's row was made of, or of the row itself."""
+    return place.partition(_MESSAGE)[0]
+
+
+def _key(dataset: DatasetConfig) -> tuple[str | None, str | None]:
+    return dataset.chat_template, dataset.chat_template_jinja

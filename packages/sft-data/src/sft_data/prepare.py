@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from sft_data.account import Account
+from sft_data.duplicate import Duplicates
 from sft_data.pipeline import Pipeline
 from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
+from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import SampleStore, fingerprint, read_manifest, write_prepared
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
-from sft_schema import DataError, SftConfig
+from sft_schema import SftConfig
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Example, Manifest, Rendered
 
@@ -54,10 +54,11 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
-            `on_bad_row: error`; samples too long with `excess_length_strategy: raise`.
+            `on_bad_row: error`; too many bad rows for `max_dropped_fraction`; samples too long with
+            `excess_length_strategy: raise`; held-out samples that are trained on with `eval_overlap: error`.
     """
     pipeline = Pipeline(cfg, load_tokenizer(cfg))
-    folder = Path(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline.tokenizer)
+    folder = Path(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
     manifest = read_manifest(folder)
     if manifest is None:
         manifest = _build(cfg, pipeline, folder, notify or _silent)
@@ -66,36 +67,45 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
 
 
 def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
-    accounts = {"train": _account(cfg, cfg.datasets, pipeline, notify)}
+    splits = [_read_split("train", cfg, cfg.datasets, pipeline, notify)]
     if cfg.test_datasets:
-        accounts["eval"] = _account(cfg, cfg.test_datasets, pipeline, notify)
+        splits.append(_read_split("eval", cfg, cfg.test_datasets, pipeline, notify))
     elif cfg.val_set_size:
-        accounts["eval"] = _split_off(cfg, accounts["train"])
-    for name, account in accounts.items():
-        account.require_samples(name)
+        splits.append(split_off(cfg, splits[0]))
+    for split in splits:
+        split.require_samples()
+    for held_out in splits[1:]:
+        settle_overlap(cfg, splits[0], held_out)
+    splits[0].mix(cfg, cfg.datasets)
     tokenizer = pipeline.tokenizer
     manifest = Manifest(
         fingerprint=folder.name,
         versions=_versions(),
         stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
-        splits={name: account.counts() for name, account in accounts.items()},
+        splits={split.name: split.counts() for split in splits},
     )
-    bad = [row for account in accounts.values() for row in account.bad]
-    write_prepared(folder, manifest, {name: account.samples for name, account in accounts.items()}, bad)
+    bad = [row for split in splits for row in split.bad]
+    write_prepared(folder, manifest, {split.name: split.samples for split in splits}, bad)
     return manifest
 
 
-def _account(cfg: SftConfig, datasets: Iterable[DatasetConfig], pipeline: Pipeline, notify: Notify) -> Account:
-    account = Account(cfg)
-    for dataset in datasets:
-        rows = read_rows(dataset)
+def _read_split(
+    name: str, cfg: SftConfig, datasets: Sequence[DatasetConfig], pipeline: Pipeline, notify: Notify
+) -> SplitAccount:
+    split, seen = SplitAccount(name), Duplicates(cfg)
+    for dataset, label in zip(datasets, dataset_names(datasets), strict=True):
+        account, rows = Account(cfg, label), read_rows(dataset)
+        split.parts.append(account)
         while block := list(islice(rows, _ROWS_AT_A_TIME)):
-            _take(block, dataset, pipeline, account)
+            _take(block, dataset, pipeline, account, seen)
             notify(dataset.path, account.rows_in, 0)
-    return account
+        account.check_budget()
+    return split
 
 
-def _take(rows: Sequence[Row | BadRow], dataset: DatasetConfig, pipeline: Pipeline, account: Account) -> None:
+def _take(
+    rows: Sequence[Row | BadRow], dataset: DatasetConfig, pipeline: Pipeline, account: Account, seen: Duplicates
+) -> None:
     """Some rows through all arrows; they are encoded together, because that uses all cores."""
     rendered: list[tuple[Row, Example, Rendered]] = []
     for row in rows:
@@ -103,33 +113,24 @@ def _take(rows: Sequence[Row | BadRow], dataset: DatasetConfig, pipeline: Pipeli
         with account.row(row.origin):
             if isinstance(row, BadRow):
                 raise RowError(row.reason, row.detail)
-            rendered.append((row, *pipeline.render(row, dataset)))
+            found = pipeline.examples(row, dataset)
+            account.expanded += len(found) - 1
+            rendered.extend(found)
     encoded = pipeline.tokenizer.encode_batch([text.text for _, _, text in rendered])
     for (row, example, text), tokens in zip(rendered, encoded, strict=True):
         with account.row(row.origin):
-            account.keep(pipeline.sample(row, pipeline.mask(example, text, tokens, dataset)))
+            sample = pipeline.sample(row, pipeline.mask(example, text, tokens, dataset))
+            if twin := seen.twin_of(sample, row, dataset):
+                account.drop(sample, *twin)
+            account.keep(sample)
 
 
-def _split_off(cfg: SftConfig, train: Account) -> Account:
-    """Moves `val_set_size` of the samples, chosen by the seed, into an account of their own."""
-    count = len(train.samples)
-    wanted = round(cfg.val_set_size * count) if cfg.val_set_size < 1 else int(cfg.val_set_size)
-    if not 0 < wanted < count:
-        fix = f"choose a size that leaves rows on both sides of {count}"
-        raise DataError(f"{wanted} of {count} samples", where=f"val_set_size {cfg.val_set_size}", fix=fix)
-    chosen = set(np.random.default_rng(cfg.seed).permutation(count)[:wanted].tolist())
-    held_out = Account(cfg, [train.samples[index] for index in sorted(chosen)], rows_in=wanted)
-    train.samples = [sample for index, sample in enumerate(train.samples) if index not in chosen]
-    train.rows_in -= wanted
-    return held_out
-
-
-def _fingerprint(cfg: SftConfig, tokenizer: TextTokenizer) -> str:
+def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
     return fingerprint(
         cfg,
         sources=[fingerprint_source(each) for each in (*cfg.datasets, *cfg.test_datasets)],
-        tokenizer=tokenizer.folder / "tokenizer.json",
-        chat_template=tokenizer.chat_template,
+        tokenizer=pipeline.tokenizer.folder / "tokenizer.json",
+        chat_template="\0".join(pipeline.templates) or None,
         versions=_versions(),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +12,9 @@ from tokenizers import Tokenizer
 
 from sft_data.encoding import Encoded
 from sft_data.optional import download_tokenizer
+from sft_data.templates import choose_template
 from sft_schema import DataError
-from sft_schema.config import MaskSection, ModelSection, SftConfig
+from sft_schema.config import ModelSection, SftConfig
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -26,7 +26,8 @@ class TextTokenizer:
     Attributes:
         folder: local folder with tokenizer.json and tokenizer_config.json.
         backend: the `tokenizers` object. Special tokens are never added by it: they stand in the text.
-        chat_template: the template that is trained with, or None.
+        own_template: the chat template that came with it, or None.
+        chat_template: the template that is trained with and saved, or None.
         special_tokens: `bos_token`, `eos_token`... to text.
         special_ids: ids that the tokenizer marks as special.
         stop_ids: ids that end an assistant's turn, the template's own first.
@@ -35,11 +36,18 @@ class TextTokenizer:
 
     folder: Path
     backend: Tokenizer
+    own_template: str | None
     chat_template: str | None
     special_tokens: dict[str, str]
     special_ids: frozenset[int]
     stop_ids: tuple[int, ...]
     adds_bos: bool
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Id of the eos token, if there is one."""
+        eos = self.special_tokens.get("eos_token")
+        return () if eos is None else (cast(int, self.backend.token_to_id(eos)),)
 
     @property
     def pad_id(self) -> int | None:
@@ -73,10 +81,12 @@ def load_tokenizer(cfg: SftConfig) -> TextTokenizer:
     settings = _json(folder / "tokenizer_config.json")
     special = _special_tokens(cfg, settings, backend, str(folder))
     eos = special.get("eos_token")
+    own = _own_template(folder, settings)
     return TextTokenizer(
         folder=folder,
         backend=backend,
-        chat_template=_template(cfg, folder, settings),
+        own_template=own,
+        chat_template=choose_template(cfg, None, own),
         special_tokens=special,
         special_ids=frozenset(i for i, token in backend.get_added_tokens_decoder().items() if token.special),
         stop_ids=() if eos is None else (cast(int, backend.token_to_id(eos)),),
@@ -129,17 +139,7 @@ def _special_tokens(cfg: ModelSection, settings: dict[str, Any], backend: Tokeni
     return special
 
 
-def _template(cfg: MaskSection, folder: Path, settings: dict[str, Any]) -> str | None:
-    if cfg.chat_template == "jinja":
-        given = cfg.chat_template_jinja or ""
-        if "{" in given or "\n" in given:
-            return given
-        if not Path(given).is_file():
-            raise DataError("there is no such file", where=f"chat_template_jinja {given!r}", fix="correct the path")
-        return Path(given).read_text(encoding="utf-8")
-    if cfg.chat_template != "tokenizer_default":
-        named = resources.files("sft_data.render") / "templates" / f"{cfg.chat_template}.jinja"
-        return named.read_text(encoding="utf-8")
+def _own_template(folder: Path, settings: dict[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")

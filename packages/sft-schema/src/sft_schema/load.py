@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from sft_schema.config import DatasetConfig, SftConfig, SpecialTokens
-from sft_schema.config.replaced import REPLACED
+from sft_schema.config import SftConfig
+from sft_schema.config.implied import implied
 from sft_schema.config.rules import RULES
 from sft_schema.errors import ConfigError, Issue, Path
-from sft_schema.yaml_source import Located, read_yaml
+from sft_schema.foreign import ANY_SYSTEM, INNER_SECTIONS, SUGGESTIONS, nearest, settle
+from sft_schema.foreign.flow import flow
+from sft_schema.foreign.old_yaml import as_yaml_1_1
+from sft_schema.interpolate import interpolate
+from sft_schema.yaml_source import Located, read_text, read_yaml
 
 _STAND_INS: dict[str, Any] = {"base_model": "?", "datasets": [{"path": "?"}], "learning_rate": 1e-4}
+_SHOWN = 200
+"""Characters of a wrong value that are shown."""
 
 
-def load_config(path: str | FilePath, overrides: Sequence[str] = ()) -> SftConfig:
+def load_config(
+    path: str | FilePath,
+    overrides: Sequence[str] = (),
+    *,
+    note: Callable[[Issue], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> SftConfig:
     """The checked config of a YAML file.
 
     Args:
         path: the file.
         overrides: `key=value` texts; the value is read as YAML, `datasets.0.path=x` reaches into lists.
+        note: hears of each key of another system that was left out, because what it asks for is done anyway.
+        env: variables that `${NAME}` in the file stands for, such as `os.environ`; without it that is plain text.
 
     Raises:
         ConfigError: with every problem of the file and the overrides.
     """
-    file = str(path)
-    try:
-        text = FilePath(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        issue = Issue("unreadable", (), f"cannot be read: {error}", "give the path of a UTF-8 YAML file", file)
-        raise ConfigError([issue]) from None
-    return parse_config(text, file=file, overrides=overrides)
+    return parse_config(read_text(path), file=str(path), overrides=overrides, note=note, env=env)
 
 
-def parse_config(text: str, *, file: str = "<text>", overrides: Sequence[str] = ()) -> SftConfig:
+def parse_config(
+    text: str,
+    *,
+    file: str = "<text>",
+    overrides: Sequence[str] = (),
+    note: Callable[[Issue], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> SftConfig:
     """The checked config of a YAML text; see `load_config`."""
     located = read_yaml(text, file)
     if located.values is None:
@@ -46,14 +60,16 @@ def parse_config(text: str, *, file: str = "<text>", overrides: Sequence[str] = 
     if not isinstance(located.values, dict):
         message = f"holds a {type(located.values).__name__}, not `key: value` pairs"
         raise ConfigError([located.issue("not_a_mapping", (), message, "write `base_model: ...` and so on")])
+    if env is not None:
+        interpolate(located, env)
     for override in overrides:
         _override(located, override)
-    return _check(located)
+    return _check(located, note)
 
 
 def _override(located: Located, override: str) -> None:
     key, equals, text = override.partition("=")
-    path: Path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    path: Path = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
     if not equals or not key.strip():
         message = f"{override!r} is not of the form key=value"
         located.issues.append(Issue("override", (), message, "write --set key=value", "--set"))
@@ -87,25 +103,40 @@ def _holds(target: Any, part: str | int) -> bool:
     return isinstance(target, list) and part < len(cast("list[Any]", target))
 
 
-def _check(located: Located) -> SftConfig:
+def _check(located: Located, note: Callable[[Issue], None] | None) -> SftConfig:
+    settled = settle(located)
+    issues = [*located.issues, *settled.issues]
     values: dict[str, Any] = located.values
-    issues = list(located.issues)
+    for key in settled.about & _STAND_INS.keys():
+        values.setdefault(key, _STAND_INS[key])
+    _fill_in(located, settled.about)
+    broken: set[str | int] = set(settled.about)
     try:
         config = SftConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         found = _value_issues(error, located)
         issues.extend(found)
-        broken = {issue.path[0] for issue in found if issue.path}
+        broken |= {issue.path[0] for issue in found if issue.path}
         kept = {key: value for key, value in values.items() if key not in broken}
         config = SftConfig.model_validate_json(json.dumps({**_STAND_INS, **kept}))
-    else:
-        broken: set[str | int] = set()
     for rule in RULES:
         if broken.isdisjoint(rule.keys) and (finding := rule.check(config)):
             issues.append(located.issue(rule.code, finding.path, finding.message, finding.fix))
     if issues:
         raise ConfigError(sorted(issues, key=lambda issue: (issue.line or 0, issue.column or 0)))
+    if note is not None:
+        for each in settled.notes:
+            note(each)
     return config
+
+
+def _fill_in(located: Located, about: set[str]) -> None:
+    """Keys that others imply, at the place of these."""
+    for key, value, given in implied(located.values):
+        if key not in about:
+            located.values[key] = value
+            if (given,) in located.places:
+                located.places[key,] = located.places[given,]
 
 
 def _value_issues(error: ValidationError, located: Located) -> list[Issue]:
@@ -113,8 +144,9 @@ def _value_issues(error: ValidationError, located: Located) -> list[Issue]:
     by_path: dict[Path, list[Any]] = {}
     for detail in error.errors(include_url=False, include_context=False):
         by_path.setdefault(_path_in(located.values, detail["loc"]), []).append(detail)
-    inner = [path for path in by_path if not any(other[: len(path)] == path != other for other in by_path)]
-    return [_value_issue(path, by_path[path], located) for path in inner]
+    parents = {path[:length] for path in by_path for length in range(len(path))}
+    inner = [path for path in by_path if path and path not in parents]
+    return [_value_issue(path, by_path[path], located, number) for number, path in enumerate(inner)]
 
 
 def _path_in(values: Any, loc: tuple[int | str, ...]) -> Path:
@@ -131,17 +163,26 @@ def _path_in(values: Any, loc: tuple[int | str, ...]) -> Path:
     return path
 
 
-def _value_issue(path: Path, details: list[Any], located: Located) -> Issue:
+def _value_issue(path: Path, details: list[Any], located: Located, number: int) -> Issue:
     kinds = {detail["type"] for detail in details}
     key, section = str(path[-1]), _section_of(path)
+    value = details[0]["input"]
     if "extra_forbidden" in kinds:
-        return located.issue("unknown_key", path, f"there is no setting {key!r}", _nearest(key, section))
+        scope = ANY_SYSTEM.inner[str(path[0])] if len(path) > 1 else ANY_SYSTEM
+        fix = nearest(key, value, scope) if number < SUGGESTIONS else "remove it; all settings are in docs/config.md"
+        return located.issue("unknown_key", path, f"there is no setting {key!r}", fix)
     doc = _doc(key, section)
     if "missing" in kinds:
         return located.issue("missing_key", path, f"{key} is required", f"add `{key}: ...`: {doc}")
     wanted = " or ".join(sorted({_plain(detail["msg"]) for detail in details}))
-    value = details[0]["input"]
-    return located.issue("wrong_value", path, f"{wanted}, but is {json.dumps(value)}", f"{key}: {doc}")
+    older = as_yaml_1_1(key, value)
+    fix = f"{key}: {doc}" if older is value else f"write `{key}: {flow(older)}`; {value!r} is a text in YAML 1.2"
+    return located.issue("wrong_value", path, f"{wanted}, but is {_shown(value)}", fix)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _plain(message: str) -> str:
@@ -149,22 +190,9 @@ def _plain(message: str) -> str:
 
 
 def _section_of(path: Path) -> type[BaseModel]:
-    if len(path) > 1 and path[0] in ("datasets", "test_datasets"):
-        return DatasetConfig
-    return SpecialTokens if len(path) > 1 and path[0] == "special_tokens" else SftConfig
+    return INNER_SECTIONS.get(str(path[0]), SftConfig) if len(path) > 1 else SftConfig
 
 
 def _doc(key: str, section: type[BaseModel]) -> str:
     field = section.model_fields.get(key)
     return field.description if field is not None and field.description else "see docs/config.md"
-
-
-def _nearest(key: str, section: type[BaseModel]) -> str:
-    if section is SftConfig and key in REPLACED:
-        return f"here it is {REPLACED[key]}"
-    near = get_close_matches(key, section.model_fields, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    if section is SftConfig and key in DatasetConfig.model_fields:
-        return f"{key} belongs to an entry of `datasets`"
-    return "remove it; all settings are in docs/config.md"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any, cast
 
 import yaml
@@ -16,6 +17,8 @@ from sft_schema.errors import ConfigError, Issue, Path
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
+MAX_DEPTH = 32
+MAX_DIGITS = 100
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -26,7 +29,7 @@ _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": Non
 }
 _QUOTED_STYLES = ("'", '"', "|", ">")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_compose = cast(Any, yaml).compose  # the stubs leave it half typed
+_compose, _parse = cast(Any, yaml).compose, cast(Any, yaml).parse  # the stubs leave them half typed
 _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{kind}"
     for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge", "value")
@@ -69,34 +72,60 @@ def scalar(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        return int(text)
-    if _OCTAL_OR_HEX.fullmatch(text):
+        return int(text) if len(text) <= MAX_DIGITS else text
+    if _OCTAL_OR_HEX.fullmatch(text) and len(text) <= MAX_DIGITS:
         return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
     return _SPECIAL.get(text.lower(), text)
 
 
+def read_text(path: str | FilePath) -> str:
+    """The text of a config file.
+
+    Raises:
+        ConfigError: there is no such file, or it is not UTF-8.
+    """
+    try:
+        return FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fix = "give the path of a UTF-8 YAML file"
+        raise ConfigError([Issue("unreadable", (), f"cannot be read: {error}", fix, str(path))]) from None
+
+
 def read_yaml(text: str, file: str) -> Located:
     """Values and places of a YAML text.
 
     Raises:
-        ConfigError: the text is not YAML, is over 1 MB, or expands to over 100,000 values (alias bomb).
+        ConfigError: the text is not YAML, is over 1 MB, nests over 32 levels, or expands to over 100,000 values
+            (alias bomb).
     """
     located = Located(None, file)
     if len(text) > MAX_BYTES:
         message = f"{len(text):,} characters; a config has at most {MAX_BYTES:,}"
         raise ConfigError([located.issue("too_large", (), message, "keep data out of the config")])
     try:
+        _refuse_deep(text, file)
         root: yaml.Node | None = _compose(text, Loader=_LOADER)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise ConfigError([_syntax_issue(error, file)]) from None
     if root is not None:
         located.values = _value(root, (), located, ())
     return located
 
 
-def _syntax_issue(error: yaml.YAMLError | RecursionError, file: str) -> Issue:
+def _refuse_deep(text: str, file: str) -> None:
+    """Raises ConfigError for deep nesting before anything recurses into it: libyaml's composer would crash."""
+    depth = 0
+    for event in _parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            message, fix = f"nests over {MAX_DEPTH} levels", "a config needs no more than a handful of levels"
+            raise ConfigError([Issue("too_deep", (), message, fix, file, line, column)])
+
+
+def _syntax_issue(error: yaml.YAMLError | UnicodeEncodeError, file: str) -> Issue:
     mark: Any = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error).split("\n")[0]
     fix = "indent with spaces, not tabs" if "\\t" in problem else "correct the YAML at this place"
@@ -106,9 +135,8 @@ def _syntax_issue(error: yaml.YAMLError | RecursionError, file: str) -> Issue:
 
 def _value(node: yaml.Node, path: Path, located: Located, parents: tuple[int, ...]) -> Any:
     located.nodes += 1
-    if located.nodes > MAX_NODES or id(node) in parents:
-        message = "aliases that contain themselves" if id(node) in parents else f"over {MAX_NODES:,} values"
-        raise ConfigError([located.issue("alias_bomb", path, message, "write the values out without aliases")])
+    if bomb := _bomb(node, located.nodes, parents):
+        raise ConfigError([located.issue("alias_bomb", path, bomb, "write the values out without aliases")])
     if node.tag not in _PLAIN_TAGS:
         located.places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         located.issues.append(
@@ -127,12 +155,25 @@ def _value(node: yaml.Node, path: Path, located: Located, parents: tuple[int, ..
     return node.value if quoted else scalar(node.value)
 
 
+def _bomb(node: yaml.Node, nodes: int, parents: tuple[int, ...]) -> str:
+    """What is wrong with aliases that make much out of little; empty when nothing is."""
+    if id(node) in parents:
+        return "aliases that contain themselves"
+    if len(parents) > MAX_DEPTH:
+        return f"aliases that nest over {MAX_DEPTH} levels"
+    return f"over {MAX_NODES:,} values" if nodes > MAX_NODES else ""
+
+
 def _mapping(node: yaml.MappingNode, path: Path, located: Located, parents: tuple[int, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        if not isinstance(key_node, yaml.ScalarNode):
+            message = "a key is a list or a mapping, not a text"
+            located.issues.append(Issue("yaml_key", path, message, "write `key: value`", located.file, *place))
+            continue
         key = str(key_node.value)
         here = (*path, key)
-        place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
         if key in values:
             first = located.places[here][0]
             located.places[here] = place

@@ -2,24 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from torch import nn
 from transformers.integrations import TensorBoardCallback
+from transformers.utils import is_bitsandbytes_available
 
 from sft_schema import ConfigError, Issue
+from sft_schema.config import ServiceSection
+
+
+def require_library(library: str, install: str, switch: str) -> None:
+    """Refuses a setting whose library is missing, without importing it.
+
+    Args:
+        library: module that is needed.
+        install: what to install for it.
+        switch: the setting that asks for it.
+
+    Raises:
+        ConfigError: the library is not installed.
+    """
+    if find_spec(library) is None:
+        fix = f"install `{install}`, or set `{switch}: false`"
+        raise ConfigError([Issue("not_installed", (switch,), f"{library} is not installed", fix)])
 
 
 def tensorboard_callback(folder: Path) -> TensorBoardCallback:
-    """Writes what is logged as TensorBoard events in `folder`.
-
-    Raises:
-        ConfigError: tensorboard is not installed.
-    """
-    try:
-        callback = TensorBoardCallback()
-    except RuntimeError:
-        message = "tensorboard is not installed"
-        fix = "install `sft-train[tensorboard]`, or set `use_tensorboard: false`"
-        raise ConfigError([Issue("not_installed", ("use_tensorboard",), message, fix)]) from None
+    """Writes what is logged as TensorBoard events in `folder`; see `require_library`."""
+    callback = TensorBoardCallback()
     callback.logging_dir = str(folder)
     return callback
+
+
+def bitsandbytes_optimizers(optimizer: str) -> Any:
+    """The module `bitsandbytes.optim`, for this value of `optimizer`.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed.
+    """
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise _lacks("bitsandbytes", optimizer) from error
+    return bitsandbytes.optim
+
+
+def require_bitsandbytes(setting: str) -> None:
+    """Makes sure that bitsandbytes can be used.
+
+    Args:
+        setting: what needs it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if is_bitsandbytes_available():
+        return
+    fix = f"install `sft-train[bitsandbytes]`, or remove {setting}"
+    raise ConfigError([Issue("not_installed", (setting,), "bitsandbytes is not installed", fix)])
+
+
+def keep_in_32_bits(layers: Iterable[nn.Module]) -> None:
+    """Tells 8-bit optimizers of bitsandbytes to keep float32 states for the weights of these layers."""
+    import bitsandbytes
+
+    manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
+    for layer in layers:
+        manager.register_module_override(layer, "weight", {"optim_bits": 32})
+
+
+def schedule_free_optimizers(optimizer: str) -> Any:
+    """The package schedulefree, for this value of `optimizer`.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import schedulefree
+    except ImportError as error:
+        raise _lacks("schedulefree", optimizer) from error
+    return schedulefree
+
+
+def _lacks(package: str, optimizer: str) -> ConfigError:
+    message = f"{optimizer} needs {package}, which is not installed"
+    fix = f"install `sft-train[{package}]`, or set `optimizer: adamw_torch_fused`"
+    return ConfigError([Issue("not_installed", ("optimizer",), message, fix)])
+
+
+def start_wandb(cfg: ServiceSection) -> Callable[[bool], None] | None:
+    """Begins a run in Weights & Biases, which transformers' integration then takes up.
+
+    Its library reads the environment once in a process, so the settings are handed over as arguments.
+
+    Returns:
+        What ends the run, given whether it failed; None when the caller had one open already, which is used.
+    """
+    wandb = import_module("wandb")
+    if wandb.run is not None:
+        return None
+    resume = "allow" if cfg.wandb_run_id else None  # else a run of this id would be written anew
+    run = wandb.init(
+        project=cfg.wandb_project,
+        entity=cfg.wandb_entity,
+        name=cfg.wandb_name,
+        id=cfg.wandb_run_id,
+        mode=cfg.wandb_mode,
+        resume=resume,
+    )
+    return lambda failed: run.finish(exit_code=int(failed))

@@ -12,12 +12,20 @@ from sft_data import prepare
 from sft_schema import SftConfig
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
-from sft_train.callback import run_callbacks
+from sft_train.callback import ServiceReport, run_callbacks, services
 from sft_train.checkpoint import find_checkpoint, refuse_leftovers, run_identity, save_model
-from sft_train.compute import resolve_compute
+from sft_train.compute import resolve_compute, set_float32_products
 from sft_train.evaluate import Examiner
-from sft_train.model import load_model, load_tokenizer, set_generation_defaults
+from sft_train.model import (
+    check_architecture,
+    freeze_others,
+    load_model,
+    load_tokenizer,
+    quantisation,
+    set_generation_defaults,
+)
 from sft_train.observer import Observer, Silent
+from sft_train.optional import require_library
 from sft_train.quiet import without_progress_bars
 from sft_train.report import Course, summarise, write_config, write_summary
 from sft_train.trainer import SftTrainer, check_isolation, training_arguments
@@ -41,9 +49,19 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
         DataError: the data or the tokenizer cannot be used.
         TrainingError: the run cannot go on.
     """
-    began, out = time.perf_counter(), Path(cfg.output_dir)
     refuse_leftovers(cfg)
+    if cfg.use_tensorboard:
+        require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
+    set_float32_products(cfg)
+    with services(cfg) as reports:
+        return _run(cfg, observer, reports)
+
+
+def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]) -> RunSummary:
+    """See `run`."""
+    began, out = time.perf_counter(), Path(cfg.output_dir)
     compute = resolve_compute(cfg)
+    check_architecture(cfg, compute)
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
 
@@ -53,12 +71,13 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     checkpoint = find_checkpoint(cfg, identity, tell.stage)
 
     tell.stage("loading the model")
-    model = load_model(cfg, cfg.seed, compute)
+    model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
+    freeze_others(model, cfg)
     model = add_adapter(model, cfg)
 
-    callbacks = run_callbacks(cfg, tell, identity, checkpoint, args)
+    callbacks = run_callbacks(cfg, tell, identity, checkpoint, args, reports)
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
@@ -70,6 +89,8 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     training_began = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
     train_seconds = time.perf_counter() - training_began
+    if (best := trainer.best_step()) is not None:
+        tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
 
     tell.stage(f"saving to {out}")
     if args.process_index == 0:
@@ -81,6 +102,8 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_summary(summary, out / "summary.json")
+        for report in reports:
+            report.end()
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary

@@ -22,7 +22,9 @@ CHATML = (
 _WORDS = ("one", "two", "three", "seven", "eleven", "red", "green", "north", "southwest", "a")
 
 
-def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids: int = 5) -> Path:
+def tiny_model(
+    folder: Path, *, weights: bool = True, layers: int = 2, extra_ids: int = 5, hidden: int = 32, tied: bool = False
+) -> Path:
     """Writes a Llama of about 40,000 weights with a tokenizer that has a token for each byte.
 
     Args:
@@ -30,6 +32,8 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
         weights: also write random weights, larger than usual so that attention has a visible say.
         layers: decoder layers.
         extra_ids: ids that the model embeds beyond the tokenizer's.
+        hidden: width.
+        tied: the head shares the embedding's weights.
 
     Returns:
         `folder`.
@@ -46,8 +50,8 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
     (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + 256 + extra_ids,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -55,6 +59,7 @@ def tiny_model(folder: Path, *, weights: bool = True, layers: int = 2, extra_ids
         initializer_range=0.1,
         eos_token_id=2,
         bos_token_id=None,
+        tie_word_embeddings=tied,
         architectures=["LlamaForCausalLM"],
     )
     config.save_pretrained(folder)

@@ -6,6 +6,7 @@ import pytest
 from transformers import TrainingArguments
 
 from sft_schema import SftConfig, TrainingError
+from sft_train.checkpoint import run_identity
 from sft_train.compute import Compute
 from sft_train.trainer.arguments import check_one_gpu, training_arguments
 
@@ -25,6 +26,17 @@ def test_lengths_of_a_run(config: MakeConfig) -> None:
     by_epochs, by_steps = arguments(config(num_epochs="2.5")), arguments(config(max_steps="9"))
     assert (by_epochs.num_train_epochs, by_epochs.max_steps) == (2.5, -1)
     assert by_steps.max_steps == 9
+
+
+def test_batch_size_is_the_micro_batch_times_the_accumulation(config: MakeConfig) -> None:
+    args = arguments(config(batch_size="12", micro_batch_size="3"))
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (3, 4)
+    said, other = (
+        run_identity(config(micro_batch_size="3", **each), "data", 2)
+        for each in ({"batch_size": "12"}, {"gradient_accumulation_steps": "4"})
+    )
+    assert said == other
+    assert said["rows_per_step"] == 24
 
 
 def test_gradient_checkpointing_is_on_under_whatever_name_the_version_has(config: MakeConfig) -> None:

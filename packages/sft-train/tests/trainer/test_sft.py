@@ -165,3 +165,22 @@ def test_gradient_checkpointing_changes_nothing_but_memory(config: MakeConfig, t
         trainer.train()
         losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+class Killed(SftTrainer):
+    """Dies when it begins to write a checkpoint."""
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_folder_of_a_killed_run_is_incomplete_until_written_anew(config: MakeConfig) -> None:
+    cfg = config(max_steps="2", save_steps="2")
+    state = Path(cfg.output_dir) / "checkpoint-2" / "trainer_state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    trainer = build(cfg)
+    trainer.__class__ = Killed
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert not state.exists()

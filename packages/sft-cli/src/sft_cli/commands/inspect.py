@@ -22,13 +22,13 @@ from sft_cli.options import config_options, example, json_option
 @click.option("--row", type=click.IntRange(min=0), default=None, help="Show this row instead, counted from 0.")
 def command(config: str, overrides: tuple[str, ...], as_json: bool, count: int, row: int | None) -> None:
     """Show packed training rows of CONFIG token by token: trained or masked, and of which message."""
+    from sft_cli.config_file import read_config
     from sft_cli.console import messages, results
     from sft_cli.progress import preparing
     from sft_cli.token_view import legend, print_row
     from sft_data import inspect_rows, prepare
-    from sft_schema.load import load_config
 
-    cfg = load_config(config, overrides)
+    cfg = read_config(config, overrides)
     with preparing(messages()) as notify:
         prepare(cfg, notify)
     rows = inspect_rows(cfg, count=count, row=row)

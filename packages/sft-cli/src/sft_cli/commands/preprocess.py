@@ -23,13 +23,13 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Training with the same settings and data finds the result and does not do it again.
     """
     from sft_cli.account import account_text
+    from sft_cli.config_file import read_config
     from sft_cli.console import messages
     from sft_cli.progress import preparing
     from sft_cli.visible import visible
     from sft_data import plan_packs, prepare
-    from sft_schema.load import load_config
 
-    cfg = load_config(config, overrides)
+    cfg = read_config(config, overrides)
     with preparing(messages()) as notify:
         prepared = prepare(cfg, notify)
     plan = plan_packs(prepared.train.lengths, cfg, epoch=0, shuffle=cfg.shuffle_merged_datasets)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> None:
     """Fine-tune a model as CONFIG says: data, training, scores before and after, model and report."""
-    from sft_schema.load import load_config
+    from sft_cli.config_file import read_config
 
-    cfg = load_config(config, overrides)
+    cfg = read_config(config, overrides)
     invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides)
 
     from sft_cli.console import messages

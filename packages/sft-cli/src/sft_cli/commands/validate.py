@@ -1,4 +1,4 @@
-"""`sft validate`: every mistake of a config at once, or a summary of what it says."""
+"""`sft validate`: every mistake of a config at once, or a summary of what it says and what is unusual about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sft_cli.invocation import Invocation
 from sft_cli.options import config_options, example, json_option
 
 if TYPE_CHECKING:
-    from sft_schema import SftConfig
+    from sft_schema import Issue, SftConfig
 
 
 @click.command(
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(invocation: Invocation, config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check CONFIG without loading a model or data: every mistake is shown, with file, line and fix."""
-    from sft_schema.errors import ConfigError, dotted
-    from sft_schema.load import load_config
+    """Check CONFIG without loading a model or data: every mistake is shown, with file, line and fix.
 
+    Of a valid config, what it says is shown, under "advice" what lies outside the usual ranges, and under "note"
+    which keys of other systems make no difference here.
+    """
+    from sft_cli.config_file import as_note, read_config
+    from sft_schema.advice import advice
+    from sft_schema.errors import ConfigError, dotted
+
+    notes: list[Issue] = []
     try:
-        cfg = load_config(config, overrides)
+        cfg = read_config(config, overrides, note=notes.append)
     except ConfigError as error:
         if not as_json:
             raise
@@ -38,18 +44,29 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...], as_
         click.echo(json.dumps({"ok": False, "issues": issues}, indent=2))
         invocation.exit_code = 2
         return
+    unusual = advice(cfg)
     if as_json:
-        click.echo(json.dumps({"ok": True, "config": cfg.model_dump(mode="json")}, indent=2))
+        listed = [
+            {"code": each.code, "key": dotted(each.path), "value": each.value, "range": each.range}
+            | {"message": each.message}
+            for each in unusual
+        ]
+        noted = [{"key": dotted(each.path), "line": each.line, "message": each.message} for each in notes]
+        found = {"ok": True, "config": cfg.model_dump(mode="json"), "advice": listed, "notes": noted}
+        click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"OK  {config}")
-    for name, text in _summary(cfg):
+    said = [("advice", each.message) for each in unusual] + [("note", as_note(each)) for each in notes]
+    for name, text in (*_summary(cfg), *said):
         click.echo(f"    {name:<10}{text}")
 
 
 def _summary(cfg: SftConfig) -> list[tuple[str, str]]:
+    from sft_schema.config import accumulation_steps
+
     weights = "random weights, " if cfg.reinit_weights else ""
     trained = f"LoRA r {cfg.lora_r}, alpha {cfg.lora_alpha}" if cfg.adapter else "all weights trained"
-    rows = cfg.micro_batch_size * cfg.gradient_accumulation_steps
+    rows = cfg.micro_batch_size * accumulation_steps(cfg)
     length = f"{cfg.max_steps} steps" if cfg.max_steps else f"{cfg.num_epochs:g} epochs"
     packed = "packed" if cfg.sample_packing else "one sample a row"
     return [

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 
-from sft_data.format.alpaca import alpaca
+from sft_data.format.alpaca import INSTRUCTIONS
 from sft_data.format.chat import chat_template
 from sft_data.format.completion import completion
+from sft_data.format.input_output import input_output
 from sft_data.row import Row
-from sft_schema.config import DatasetConfig, FormatName
+from sft_schema.config import DatasetConfig
 from sft_schema.record import Example
 
 Format = Callable[[Row, DatasetConfig], Example]
 
-FORMATS: dict[FormatName, Format] = {
+FORMATS: dict[str, Format] = {
     "chat_template": chat_template,
-    "alpaca": alpaca,
     "completion": completion,
+    "input_output": input_output,
+    **INSTRUCTIONS,
 }
 
 __all__ = ["FORMATS", "Format"]

@@ -1,4 +1,4 @@
-"""Conversations in OpenAI's message format, or in another after `message_property_mappings`."""
+"""Conversations in OpenAI's message format, in ShareGPT's, or in another after `message_property_mappings`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,37 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from sft_data.format.message import read_message
+from sft_data.format.tools import read_calls, read_tools
+from sft_data.format.training import join_parts, take_details, take_flag
 from sft_data.row import Row, RowError
 from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation
+from sft_schema.record import Conversation, TrainSpan
+
+MESSAGE_COLUMNS = ("messages", "conversations")
+"""Where messages are looked for when `field_messages` does not say."""
 
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
-    """The row's messages and tools.
+    """The row's messages and tools, and what the row says about their training.
 
     Raises:
-        RowError: `missing_column`, `wrong_type`, `no_messages` or `bad_message`.
+        RowError: `missing_column`, `wrong_type`, `no_messages`, `bad_message`, `bad_tool`, `bad_tool_call`,
+            `not_text_part`, `bad_training_flag` or `bad_training_detail`.
     """
-    messages = _list(row, cfg.field_messages)
-    if messages is None:
-        raise RowError("missing_column", f"no {cfg.field_messages!r}; the row has {sorted(row.values)}")
-    if not messages:
-        raise RowError("no_messages", f"{cfg.field_messages!r} is empty")
-    tools = _list(row, cfg.field_tools)
-    values: dict[str, Any] = {"messages": [_message(each, index, cfg) for index, each in enumerate(messages)]}
-    if tools:
+    messages = _messages(row, cfg)
+    trained: list[bool | None] = []
+    parts: list[TrainSpan] = []
+    for index, message in enumerate(messages):
+        trained.append(take_flag(message, cfg.message_field_training, index))
+        parts.extend(take_details(message, cfg.message_field_training_detail, index))
+        for field in ("content", cfg.template_thinking_key):
+            parts.extend(join_parts(message, field, index))
+        read_calls(message, index)
+    values: dict[str, Any] = {"messages": messages, "parts": parts}
+    if any(each is not None for each in trained):
+        values["trained"] = trained
+    if tools := read_tools(_list(row, cfg.field_tools)):
         values["tools"] = tools
     try:
         return Conversation.model_validate(values)
@@ -35,9 +47,28 @@ def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
         raise RowError("bad_message", f"{place}: {first['msg']}") from None
 
 
+def _messages(row: Row, cfg: DatasetConfig) -> list[dict[str, Any]]:
+    column = cfg.field_messages or next((name for name in MESSAGE_COLUMNS if row.values.get(name) is not None), None)
+    given = None if column is None else _list(row, column)
+    if given is None:
+        wanted = repr(column) if column else " or ".join(map(repr, MESSAGE_COLUMNS))
+        raise RowError("missing_column", f"no {wanted}; the row has {sorted(row.values)}")
+    messages = [read_message(each, index, cfg) for index, each in enumerate(given)]
+    system = row.values.get("system")
+    if messages and messages[0]["role"] != "system" and isinstance(system, str) and system:
+        messages.insert(0, {"role": "system", "content": system})
+    if cfg.drop_system_message and messages and messages[0]["role"] == "system":
+        messages = messages[1:]
+    if not messages:
+        raise RowError("no_messages", f"{column!r} is empty")
+    return messages
+
+
 def _list(row: Row, name: str) -> list[Any] | None:
     value = row.values.get(name)
     if isinstance(value, str):
+        if not value.strip():
+            return None
         try:
             value = json.loads(value)
         except ValueError:
@@ -45,13 +76,3 @@ def _list(row: Row, name: str) -> list[Any] | None:
     if value is not None and not isinstance(value, list):
         raise RowError("wrong_type", f"{name!r} is a {type(value).__name__}, not a list")
     return cast("list[Any] | None", value)
-
-
-def _message(value: Any, index: int, cfg: DatasetConfig) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RowError("bad_message", f"message {index} is a {type(value).__name__}, not an object")
-    message = dict(cast("dict[str, Any]", value))
-    for name, key in cfg.message_property_mappings.items():
-        if key in message:
-            message[name] = message.pop(key)
-    return message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from sft_data.encoding import Encoded
 from sft_data.row import RowError
 from sft_schema import IGNORE_INDEX
-from sft_schema.record import Region, Rendered
+from sft_schema.record import Region, Rendered, Span
+
+_TEMPLATE = "template"
+"""Field of a format's own text, in which control tokens are meant."""
 
 
 def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> NDArray[np.int32]:
@@ -33,11 +36,23 @@ def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: froze
 
 def _trained_tokens(encoded: Encoded, region: Region, special_ids: frozenset[int]) -> slice:
     tokens = encoded.overlapping(region.start, region.end)
+    if region.reason == "part":
+        return _inside(encoded, region, tokens)
     if tokens.start < tokens.stop:
         swallows = int(encoded.starts[tokens.start]) < region.start
         if swallows and int(encoded.ids[tokens.start]) in special_ids:
             return slice(tokens.start + 1, tokens.stop)
     return tokens
+
+
+def _inside(encoded: Encoded, region: Region, tokens: slice) -> slice:
+    """Without the tokens that straddle an end: they hold text that the row leaves out."""
+    start, stop = tokens.start, tokens.stop
+    while start < stop and int(encoded.starts[start]) < region.start:
+        start += 1
+    while start < stop and int(encoded.ends[stop - 1]) > region.end:
+        stop -= 1
+    return slice(start, stop)
 
 
 def trained_region_of(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> list[Region | None]:
@@ -49,19 +64,26 @@ def trained_region_of(encoded: Encoded, regions: Sequence[Region], special_ids: 
     return found
 
 
-def refuse_special_in_content(rendered: Rendered, encoded: Encoded, special_ids: frozenset[int]) -> None:
-    """Raises RowError when a special token came out of a message's own text.
-
-    Such a text was templated twice, or forges a turn.
-    """
+def special_in_content(rendered: Rendered, encoded: Encoded, special_ids: frozenset[int]) -> Iterator[tuple[int, Span]]:
+    """Special tokens that came out of a message's own text, with the span that holds them."""
     special = np.isin(encoded.ids, np.fromiter(special_ids, dtype=np.int32))
-    for token in np.flatnonzero(special):
+    for token in np.flatnonzero(special).tolist():
         start, end = int(encoded.starts[token]), int(encoded.ends[token])
         text = rendered.text[start:end]
         # some special tokens swallow the white space around them: only their own characters count
         start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
         span = next((each for each in rendered.spans if each.start <= start < end <= each.end), None)
-        if span is not None:
-            place = f"{span.field} of message {span.message}"
-            detail = f"{text.strip()!r} is written out in {place} and would become that token"
-            raise RowError("special_token_in_content", detail)
+        if span is not None and span.field != _TEMPLATE:
+            yield token, span
+
+
+def refuse_special_in_content(rendered: Rendered, encoded: Encoded, special_ids: frozenset[int]) -> None:
+    """Raises RowError when a special token came out of a message's own text.
+
+    Such a text was templated twice, or forges a turn.
+    """
+    for token, span in special_in_content(rendered, encoded, special_ids):
+        text = rendered.text[int(encoded.starts[token]) : int(encoded.ends[token])]
+        place = f"{span.field} of message {span.message}"
+        detail = f"{text.strip()!r} is written out in {place} and would become that token"
+        raise RowError("special_token_in_content", detail)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sft_data.encoding import Encoded
 from sft_data.row import RowError
@@ -21,7 +22,7 @@ from sft_schema.record import Conversation, Message, Rendered
 RenderProbe = Callable[[Conversation, bool], Rendered]
 EncodeProbe = Callable[[str], Encoded]
 
-_PROBE = Conversation(
+PLAIN_CHAT = Conversation(
     messages=(
         Message(role="user", content="first question"),
         Message(role="assistant", content="first answer"),
@@ -53,16 +54,22 @@ class TurnMarkers:
         closers: for a template without a generation prompt, the texts after which an assistant's turn begins,
             such as `[/INST]`; longest first.
         stop_ids: ids of the tokens that end a turn.
+        eos_ids: those of them that end a text whatever the template does.
     """
 
     prompt: str
     header: str
     closers: tuple[str, ...]
     stop_ids: tuple[int, ...]
+    eos_ids: tuple[int, ...] = ()
 
 
 def find_markers(
-    render: RenderProbe, encode: EncodeProbe, special_ids: frozenset[int], eos_ids: tuple[int, ...]
+    render: RenderProbe,
+    encode: EncodeProbe,
+    special_ids: frozenset[int],
+    eos_ids: tuple[int, ...],
+    eot_ids: tuple[int, ...] = (),
 ) -> TurnMarkers:
     """Markers of a template, from renders of a probe conversation.
 
@@ -71,30 +78,43 @@ def find_markers(
         encode: encodes a text.
         special_ids: ids that the tokenizer marks as special.
         eos_ids: ids that end a text whatever the template does; they come last in `stop_ids`.
+        eot_ids: further ids that end a turn.
 
     Raises:
         RowError: the template refuses the probe.
     """
-    question = Conversation(messages=_PROBE.messages[:1])
+    question = Conversation(messages=PLAIN_CHAT.messages[:1])
     prompt = _added_text(render(question, False).text, render(question, True).text, encode)
-    whole = render(_PROBE, False)
+    whole = render(PLAIN_CHAT, False)
     stops: list[int] = []
     header = prompt
     for answer in (1, 3):
         before, after = _around(whole, answer)
         header = _longest_prefix_inside(header, before)
-        encoded = encode(after)
-        stop = next((int(each) for each in encoded.ids if int(each) in special_ids), None)
+        stop = _first_stop(encode(after).ids.tolist(), special_ids, eos_ids)
         if stop is not None and stop not in stops:
             stops.append(stop)
     closers = () if header else _closers(render)
-    return TurnMarkers(prompt, header, closers, (*stops, *(each for each in eos_ids if each not in stops)))
+    stops.extend(each for each in (*eot_ids, *eos_ids) if each not in stops)
+    return TurnMarkers(prompt, header, closers, tuple(dict.fromkeys(stops)), eos_ids)
+
+
+def _first_stop(ids: list[int], special_ids: frozenset[int], eos_ids: tuple[int, ...]) -> int | None:
+    """What ends a turn: the first special token after it, or the eos token where it follows that one at once.
+
+    Command R closes an answer with `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>`: the model stops after the second one.
+    """
+    first = next((index for index, each in enumerate(ids) if each in special_ids), None)
+    if first is None:
+        return None
+    run = list(takewhile(special_ids.__contains__, ids[first:]))
+    return next((each for each in run if each in eos_ids), run[0])
 
 
 def _closers(render: RenderProbe) -> tuple[str, ...]:
     """What ends a user's and a tool's message when the assistant is to speak next."""
     found: set[str] = set()
-    for conversation in (Conversation(messages=_PROBE.messages[:1]), _TOOL_PROBE):
+    for conversation in (Conversation(messages=PLAIN_CHAT.messages[:1]), _TOOL_PROBE):
         try:
             rendered = render(conversation, True)
         except RowError:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sft_data.encoding import Encoded
+from sft_data.mask.choice import chosen_parts, without_untrained
 from sft_data.mask.markers import TurnMarkers, shared_prefix
 from sft_data.mask.policy import MaskPolicy
 from sft_data.row import RowError
-from sft_schema.record import Region, Rendered, Span
+from sft_schema.record import Conversation, Region, Rendered, Span
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
     """Where one message stands: characters of its fields, and of the neighbours' nearest fields."""
 
     message: int
@@ -20,19 +21,27 @@ class _Turn:
     """First character of its fields, the role left out; None of them printed: the end of the header."""
     last: int
     """One past the last character of its fields."""
-    before: int
-    """One past the last character of any earlier message."""
     after: int
     """First character of any later message, or the end of the text."""
 
 
-def turn_regions(rendered: Rendered, encoded: Encoded, markers: TurnMarkers, policy: MaskPolicy) -> tuple[Region, ...]:
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    region: Region
+    trained: bool
+    is_eos: bool
+
+
+def turn_regions(
+    conversation: Conversation, rendered: Rendered, encoded: Encoded, markers: TurnMarkers, policy: MaskPolicy
+) -> tuple[Region, ...]:
     """What the model has to write itself, turn by turn, in order.
 
     Some templates join messages of one role that follow one another into one turn; the turn then goes on through
     the text between them.
 
     Args:
+        conversation: the messages, with what the row says about their training.
         rendered: text with spans.
         encoded: its tokens.
         markers: the template's generation prompt and stop tokens.
@@ -43,36 +52,45 @@ def turn_regions(rendered: Rendered, encoded: Encoded, markers: TurnMarkers, pol
             `no_end_of_turn`.
     """
     if policy.train_on_inputs:
-        return (Region(0, len(rendered.text), 0, "input"),)
+        return without_untrained(rendered, policy.untrained_inputs(conversation))
+    chosen = policy.trained_messages(conversation)
+    any_stop = "all" in (policy.train_on_eos, policy.train_on_eot)
     regions: list[Region] = []
-    stops: list[Region] = []
+    stops: list[_Stop] = []
     for message, role in enumerate(rendered.roles):
-        trained = role in policy.roles_to_train
-        if not trained and policy.train_on_eos != "all":
-            continue
-        turn = _turn(rendered, message, role, markers, required=trained)
+        trained = message in chosen
+        turn = _turn(rendered, message, role, markers, required=trained) if trained or any_stop else None
         if turn is None:
             continue
-        stop = _stop(encoded, turn, markers, message)
+        stop = _stop(encoded, turn, markers, trained)
         merged = stop is None and rendered.roles[message + 1 : message + 2] == (role,)
         if trained:
-            end = stop.start if stop else turn.after if merged else turn.last
-            regions.append(Region(turn.first, end, message, "turn"))
+            end = stop.region.start if stop else turn.after if merged else turn.last
+            regions.extend(chosen_parts(conversation, rendered, Region(turn.first, end, message, "turn"), policy))
         if stop is not None:
             stops.append(stop)
         elif trained and not merged and policy.train_on_eos != "none":
             raise RowError("no_end_of_turn", f"no stop token after message {message} ({role})")
-    kept = {"none": [], "last": stops[-1:]}.get(policy.train_on_eos, stops)  # "turn" and "all" keep every one
+    kept = _kept(stops, policy)
     return tuple(sorted([*regions, *kept], key=lambda region: region.start))
 
 
-def _turn(rendered: Rendered, message: int, role: str, markers: TurnMarkers, *, required: bool) -> _Turn | None:
+def _kept(stops: list[_Stop], policy: MaskPolicy) -> list[Region]:
+    """The stop tokens that are trained, each by the setting of its kind."""
+    kept: list[Region] = []
+    for is_eos, rule in ((True, policy.train_on_eos), (False, policy.train_on_eot)):
+        own = [stop for stop in stops if stop.is_eos == is_eos]
+        trained = [stop for stop in own if stop.trained]
+        chosen = {"none": [], "last": trained[-1:], "turn": trained, "all": own}[rule]
+        kept.extend(stop.region for stop in chosen)
+    return kept
+
+
+def _turn(rendered: Rendered, message: int, role: str, markers: TurnMarkers, *, required: bool) -> Turn | None:
     own = [span for span in rendered.spans if span.message == message]
-    fields = [span for span in own if span.field != "role"]
     if not own:
-        if required:
-            raise RowError("untraceable", f"the template printed nothing of message {message} ({role})")
-        return None
+        return _unprinted(rendered, message, role, markers) if required else None
+    fields = [span for span in own if span.field != "role"]
     start, end = own[0].start, max(span.end for span in own)
     others = [span for span in rendered.spans if span.message != message]
     before = max((span.end for span in others if span.end <= start), default=0)
@@ -85,7 +103,19 @@ def _turn(rendered: Rendered, message: int, role: str, markers: TurnMarkers, *, 
     if between is not None and required:
         detail = f"text of message {between} stands inside message {message}: its turn cannot be delimited"
         raise RowError("interleaved", detail)
-    return _Turn(message, first, last, before, after)
+    return Turn(message, first, last, after)
+
+
+def _unprinted(rendered: Rendered, message: int, role: str, markers: TurnMarkers) -> Turn:
+    """A turn without any field, such as an empty one: where its header is the only one between its neighbours."""
+    before = max((span.end for span in rendered.spans if span.message < message), default=0)
+    later = (span.start for span in rendered.spans if span.message > message)
+    after = min(later, default=len(rendered.text))
+    if role == "assistant" and markers.header and rendered.text.count(markers.header, before, after) == 1:
+        first = _start(rendered, before, [], markers, message)
+        if first <= after:
+            return Turn(message, first, first, after)
+    raise RowError("untraceable", f"the template printed nothing of message {message} ({role})")
 
 
 def _between(others: list[Span], first: int, last: int) -> int | None:
@@ -100,18 +130,18 @@ def _start(rendered: Rendered, before: int, fields: list[Span], markers: TurnMar
         if found >= 0:
             return found + shared_prefix(markers.prompt, text[found:limit])
         raise RowError("no_header", f"{markers.header!r} does not stand before message {message}")
-    closer = next((each for each in markers.closers if text.startswith(each, before)), "")
+    closed = [at + len(each) for each in markers.closers if (at := text.rfind(each, before, limit)) >= 0]
     joined = message > 0 and rendered.roles[message - 1] == "assistant"
-    if fields and (closer or joined or before == 0):
-        return before + len(closer) if closer else fields[0].start
+    if fields and (closed or joined or before == 0):
+        return max(closed) if closed else fields[0].start
     detail = f"none of {list(markers.closers)} stands before message {message}"
     raise RowError("no_header", detail)
 
 
-def _stop(encoded: Encoded, turn: _Turn, markers: TurnMarkers, message: int) -> Region | None:
+def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool) -> _Stop | None:
     """The first stop token after the turn's text and before the next message."""
     for index in range(*encoded.overlapping(turn.last, turn.after).indices(len(encoded.ids))):
-        start, end = int(encoded.starts[index]), int(encoded.ends[index])
-        if start >= turn.last and int(encoded.ids[index]) in markers.stop_ids:
-            return Region(start, end, message, "end_of_turn")
+        start, end, token = int(encoded.starts[index]), int(encoded.ends[index]), int(encoded.ids[index])
+        if start >= turn.last and token in markers.stop_ids:
+            return _Stop(Region(start, end, turn.message, "end_of_turn"), trained, token in markers.eos_ids)
     return None

@@ -9,7 +9,7 @@ What templates see equals `transformers.utils.chat_template_utils` 5.23 (sandbox
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn, cast
 
@@ -33,17 +33,24 @@ class _TracingCodeGenerator(CodeGenerator):
         self.write(")))")
 
 
-class _Generation(Extension):
-    """`{% generation %}...{% endgeneration %}` prints its body.
+GENERATION = "{% generation %}"
+"""Field of the source that marks such a block; its message is -1."""
 
-    Which tokens are trained is found in the same way for every template.
-    """
+
+class _Generation(Extension):
+    """`{% generation %}...{% endgeneration %}` prints its body, marked as what the template calls generated."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja reads it from the class
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+
+    def _mark(self, caller: Callable[[], str]) -> Traced:
+        body = caller()
+        text = body if isinstance(body, Traced) else Traced(body)
+        return Traced(text, (Source(0, len(text), -1, GENERATION, 0), *text.sources))
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -73,7 +80,7 @@ def _tojson(
 
 def _sources(value: Any) -> Iterable[Source]:
     if isinstance(value, Traced):
-        yield from value.sources
+        yield from (source for source in value.sources if source.message >= 0)
     elif isinstance(value, Mapping):
         for each in cast("Mapping[Any, Any]", value).values():
             yield from _sources(each)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from jinja2 import TemplateError
 
-from sft_data.render.environment import make_environment
+from sft_data.render.environment import GENERATION, make_environment
 from sft_data.render.traced import Traced
 from sft_data.row import RowError
 from sft_schema import DataError
@@ -55,8 +55,10 @@ class ChatTemplate:
         except (TemplateError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise RowError("template_refused", f"{type(error).__name__}: {error}") from None
         require_text(text)
-        spans = sorted(text.spans(), key=lambda span: (span.start, span.end))
-        return Rendered(str.__str__(text), tuple(spans), tuple(each.role for each in conversation.messages))
+        found = sorted(text.spans(), key=lambda span: (span.start, span.end))
+        spans = tuple(span for span in found if span.field != GENERATION)
+        blocks = tuple((span.start, span.end) for span in found if span.field == GENERATION)
+        return Rendered(str.__str__(text), spans, tuple(each.role for each in conversation.messages), blocks)
 
 
 def require_text(text: str) -> None:

@@ -1,5 +1,6 @@
 """Source: a data set of the config to rows."""
 
-from sft_data.source.read import fingerprint_source, read_rows
+from sft_data.source.content import fingerprint_source
+from sft_data.source.read import read_rows
 
 __all__ = ["fingerprint_source", "read_rows"]

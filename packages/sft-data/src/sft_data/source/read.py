@@ -1,86 +1,92 @@
-"""Rows of a local file, a folder of files, or a hub data set, in a fixed order.
-
-A local path is a file (.jsonl, .json, .parquet), a folder of such files, or a glob. What is no local path is a
-data set for the `datasets` library.
-"""
+"""Rows of a data set, in a fixed order, one at a time."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from glob import glob, has_magic
+from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
-from sft_data.optional import load_hub_dataset
+import numpy as np
+
 from sft_data.row import BadRow, Row
-from sft_data.source.json_file import read_json
-from sft_data.source.parquet_file import read_parquet
+from sft_data.source.arrow_file import read_arrow, read_parquet
+from sft_data.source.csv_file import read_csv
+from sft_data.source.found import DamagedFileError, Rows
+from sft_data.source.hub import hub_rows, saved_rows
+from sft_data.source.json_file import read_json, read_json_lines
+from sft_data.source.locate import SavedFolder, locate
+from sft_data.source.opening import SourceFile
+from sft_data.source.split import parse_split
+from sft_data.source.text_file import read_text
 from sft_schema import DataError
-from sft_schema.config import DatasetConfig
+from sft_schema.config import FileKind, SourceConfig
 from sft_schema.record import RowOrigin
 
-KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+_READERS: dict[FileKind, Callable[[SourceFile], Rows]] = {
+    "json": read_json,
+    "jsonl": read_json_lines,
+    "csv": read_csv,
+    "text": read_text,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+}
 
 
-def read_rows(cfg: DatasetConfig) -> Iterator[Row | BadRow]:
+def read_rows(cfg: SourceConfig) -> Iterator[Row | BadRow]:
     """Every row of a data set: usable rows and, in their place, rows that cannot be read.
 
+    A file that is damaged after its first row ends in one bad row, `damaged_file`, and its rows before that count.
+
     Raises:
-        DataError: there is no such file or data set, or a file as a whole cannot be read.
+        DataError: there is no such file or data set, a file as a whole cannot be read, or there are no rows.
     """
-    files = _files(cfg)
     numbers = count()
-    if files is None:
-        yield from _hub_rows(cfg)
-    for file in files or ():
-        kind = cfg.ds_type or KINDS.get(file.suffix)
-        if kind is None:
-            fix = f"set `ds_type` to json or parquet, or use one of {', '.join(KINDS)}"
-            raise DataError(f"the ending {file.suffix!r} does not say what it holds", where=str(file), fix=fix)
-        reader = read_json if kind == "json" else read_parquet
-        for place, found in reader(file):
-            origin = RowOrigin(cfg.path, next(numbers), place)
-            if isinstance(found, dict):
-                yield Row(found, origin)
-            else:
-                yield BadRow(origin, *found)
+    for place, found in _piece(_split(cfg), cfg):
+        origin = RowOrigin(cfg.path, next(numbers), place)
+        yield Row(found, origin) if isinstance(found, dict) else BadRow(origin, *found)
+    if next(numbers) == 0:
+        where, fix = f"data set {cfg.path!r}, split {cfg.split!r}", "remove the entry, or correct its path and split"
+        raise DataError("there are no rows in it", where=where, fix=fix)
 
 
-def fingerprint_source(cfg: DatasetConfig) -> str:
-    """Hash of the data itself: bytes of local files, or the identity that `datasets` gives a hub data set."""
-    files = _files(cfg)
-    if files is None:
-        data = load_hub_dataset(cfg.path, cfg.name, cfg.split, cfg.revision)
-        return f"hub:{data._fingerprint}"
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return f"files:{digest.hexdigest()}"
+def _split(cfg: SourceConfig) -> Rows:
+    source = locate(cfg)
+    if source is None:
+        yield from hub_rows(cfg)
+    elif isinstance(source, SavedFolder):
+        yield from saved_rows(source, cfg)
+    else:
+        yield from _file_rows(source, cfg)
 
 
-def _files(cfg: DatasetConfig) -> list[Path] | None:
-    """The local files of a data set, sorted; None when it is a hub id."""
-    path = Path(cfg.path)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix in KINDS)
-        return found or _refuse_missing(cfg, f"no {', '.join(KINDS)} file in it")
-    if has_magic(cfg.path):
-        return [Path(each) for each in sorted(glob(cfg.path))] or _refuse_missing(cfg, "no file matches it")
-    if path.suffix in KINDS or path.is_absolute() or cfg.path.startswith(("./", "../")) or cfg.ds_type:
-        return _refuse_missing(cfg, "there is no such file")
-    return None
+def _file_rows(files: list[SourceFile], cfg: SourceConfig) -> Rows:
+    for part in parse_split(cfg.split, f"data set {cfg.path!r}"):
+        yield from part.of(lambda: (row for file in files for row in _rows_of(file)))
 
 
-def _refuse_missing(cfg: DatasetConfig, problem: str) -> list[Path]:
-    fix = f"correct the path; relative paths start at {Path.cwd().name!r}, the current folder"
-    raise DataError(problem, where=f"data set {cfg.path!r}", fix=fix)
+def _rows_of(file: SourceFile) -> Rows:
+    rows = 0
+    try:
+        for row in _READERS[file.kind](file):
+            rows += 1
+            yield row
+    except DamagedFileError as damage:
+        if not rows:
+            raise DataError(damage.detail, where=damage.place, fix=damage.fix) from None
+        yield damage.place, ("damaged_file", f"{damage.detail}; the rest of the file is lost")
 
 
-def _hub_rows(cfg: DatasetConfig) -> Iterator[Row]:
-    data = load_hub_dataset(cfg.path, cfg.name, cfg.split, cfg.revision)
-    for index, values in enumerate(data):
-        yield Row(dict(values), RowOrigin(cfg.path, index, f"{cfg.path} {cfg.split} row {index}"))
+def _piece(rows: Rows, cfg: SourceConfig) -> Rows:
+    """The piece `shards_idx` of `shards`: of every `shards` rows that follow one another a random one.
+
+    The choice depends on the position alone, not on the seed: the pieces of different runs never overlap.
+    """
+    if cfg.shards is None:
+        yield from rows
+        return
+    order = np.empty(0, dtype=np.int64)
+    for index, row in enumerate(rows):
+        block, position = divmod(index, cfg.shards)
+        if position == 0:
+            order = np.random.default_rng([cfg.shards, block]).permutation(cfg.shards)
+        if order[position] == cfg.shards_idx:
+            yield row

@@ -6,30 +6,25 @@ from typing import Literal
 
 from pydantic import Field
 
+from sft_schema.config.conversation import ConversationConfig, TemplateName, TrainOnEos
 from sft_schema.config.section import Section, setting
+from sft_schema.config.source import SourceConfig
 
-TrainOnEos = Literal["all", "turn", "last", "none"]
-FormatName = Literal["chat_template", "alpaca", "completion"]
+FormatName = Literal[
+    "chat_template", "completion", "input_output", "prompt_completion", "alpaca", "alpaca:instruct", "alpaca:chat",
+    "alpaca:chatml", "alpaca:phi", "alpaca_instruct", "alpaca_instruct.load_no_prompt", "alpaca_chat",
+    "alpaca_chat.load_concise", "alpaca_chat.load_no_prompt", "alpaca_chat.load_qa", "alpaca_chat.load_camel_ai",
+    "alpaca_w_system", "alpaca_w_system.load_chat", "alpaca_w_system.load_instruct", "alpaca_w_system.load_open_orca",
+    "alpaca_w_system.load_open_orca_chatml", "context_qa", "context_qa.load_404", "context_qa.load_v2",
+    "concisechoice", "explainchoice", "gpteacher", "jeopardy", "oasst", "summarizetldr",
+]  # fmt: skip
 
 
-class DatasetConfig(Section):
-    """One data set: a file, a folder or a hub id, and the format of its rows."""
+class DatasetConfig(ConversationConfig, SourceConfig):
+    """One data set: its source, and the format of its rows."""
 
-    path: str = setting("Local file or folder, or hub id.", min_length=1)
     type: FormatName = setting("Format of the rows.", "chat_template")
-    ds_type: Literal["json", "parquet"] | None = setting("Kind of the file, when its ending does not say.", None)
-    name: str | None = setting("Configuration of a hub data set.", None)
-    split: str = setting("Split of a hub data set or folder.", "train")
-    revision: str | None = setting("Branch, tag or commit of a hub data set.", None)
-    field_messages: str = setting("Column that holds the messages (chat_template).", "messages")
-    field_tools: str = setting("Column that holds the tools (chat_template).", "tools")
     field: str = setting("Column that holds the text (completion).", "text")
-    message_property_mappings: dict[str, str] = setting(
-        "Message property to key of the row's message, such as `role: from`.", {}
-    )
-    train_on_inputs: bool | None = setting("Overrides the top-level `train_on_inputs`.", None)
-    train_on_eos: TrainOnEos | None = setting("Overrides the top-level `train_on_eos`.", None)
-    roles_to_train: tuple[str, ...] | None = setting("Overrides the top-level `roles_to_train`.", None)
 
 
 class DataSection(Section):
@@ -54,8 +49,9 @@ class DataSection(Section):
 class MaskSection(Section):
     """The chat template, and which tokens of its output are trained."""
 
-    chat_template: Literal["tokenizer_default", "chatml", "jinja"] = setting(
-        "The tokenizer's own template, a named one, or the one in `chat_template_jinja`.",
+    chat_template: TemplateName = setting(
+        "The tokenizer's own template, a named one, the one in `chat_template_jinja` (`jinja`), or "
+        "`tokenizer_default_fallback_NAME`: the tokenizer's own, else the named one.",
         "tokenizer_default",
     )
     chat_template_jinja: str | None = setting("Template text, or the path of a .jinja file.", None)
@@ -66,8 +62,22 @@ class MaskSection(Section):
     train_on_eos: TrainOnEos = setting(
         "Stop tokens that are trained: of all turns, of trained turns, of the last trained turn, or none.", "turn"
     )
+    eot_tokens: tuple[str, ...] = setting(
+        "Further tokens that end a turn; those that the template puts after an answer are found by themselves.", ()
+    )
+    train_on_eot: TrainOnEos | None = setting(
+        "The same for stop tokens other than the tokenizer's eos token; without it as `train_on_eos`.", None
+    )
     roles_to_train: tuple[str, ...] = Field(default=("assistant",), description="Roles whose messages are trained.")
-    special_tokens_in_content: Literal["error", "allow"] = setting(
-        "A special token written out inside a message: set the row aside, or let it become that token.",
+    mask_history: bool = setting("Train the last trained turn of a conversation alone.", False)
+    train_on_reasoning: bool = setting("Train the reasoning of trained turns, where it is a field of its own.", True)
+    expand_turns: bool = setting(
+        "Where the template shows earlier turns otherwise than it did when they were last (reasoning removed), make a "
+        "row of each trained turn.",
+        False,
+    )
+    special_tokens_in_content: Literal["error", "text", "allow"] = setting(
+        "A special token written out inside a message: set the row aside, encode it as the text that it is, or let it "
+        "become that token.",
         "error",
     )

@@ -23,4 +23,4 @@ class ModelSection(Section):
     trust_remote_code: bool = setting("Run Python code that comes with the model.", False)
     reinit_weights: bool = setting("Start from random weights made from the model's config.json.", False)
     attn_implementation: str = setting("Attention backend: a row of `sft_schema.attention`.", "sdpa")
-    special_tokens: SpecialTokens = setting("Special tokens to change.", SpecialTokens())
+    special_tokens: SpecialTokens = setting("Special tokens to change.", SpecialTokens)

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from sft_schema.config.adapter import AdapterSection
 from sft_schema.config.data import DataSection, MaskSection
+from sft_schema.config.device import DeviceSection
+from sft_schema.config.loss import LossSection
+from sft_schema.config.memory import MemorySection
+from sft_schema.config.mix import MixingSection
 from sft_schema.config.model import ModelSection
+from sft_schema.config.optimizer import OptimizerSection, RateSection, ScheduleSection
 from sft_schema.config.pack import PackingSection
-from sft_schema.config.run import EvaluationSection, LoggingSection, SavingSection
-from sft_schema.config.train import BatchSection, OptimizerSection, PrecisionSection
+from sft_schema.config.quantise import QuantisationSection
+from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
+from sft_schema.config.service import ServiceSection
+from sft_schema.config.train import BatchSection, PrecisionSection
 
 
 # pydantic takes fields from the last base to the first: the model's settings come first
 class SftConfig(
+    DeviceSection,
+    ServiceSection,
     LoggingSection,
+    OutcomeSection,
     EvaluationSection,
     SavingSection,
+    LossSection,
+    MemorySection,
     PrecisionSection,
+    ScheduleSection,
+    RateSection,
     OptimizerSection,
     BatchSection,
     AdapterSection,
+    QuantisationSection,
     PackingSection,
     MaskSection,
+    MixingSection,
     DataSection,
     ModelSection,
 ):

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """A frozen group of settings; unknown keys and values of a wrong type are refused."""
+    """A frozen group of settings; unknown keys and values of a wrong type are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    pydantic compiles a class when it is first used, so that an import pays for none, and sections that are only
+    inherited from are never compiled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, defer_build=True)
 
 
 def setting(doc: str, default: Any = ..., **bounds: Any) -> Any:
@@ -21,8 +25,10 @@ def setting(doc: str, default: Any = ..., **bounds: Any) -> Any:
 
     Args:
         doc: one sentence; it becomes the reference page and the help text.
-        default: the value when the key is absent; required when not given.
+        default: the value when the key is absent, or the section whose defaults it is; required when not given.
         bounds: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`.
     """
     field: Callable[..., Any] = Field
+    if isinstance(default, type):
+        return field(default_factory=default, description=doc, json_schema_extra={"default": {}})
     return field(default, description=doc, **bounds)

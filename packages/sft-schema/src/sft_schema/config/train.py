@@ -1,4 +1,4 @@
-"""How the weights are updated: batches, optimizer, precision."""
+"""Batches and number formats."""
 
 from __future__ import annotations
 
@@ -12,34 +12,26 @@ class BatchSection(Section):
 
     micro_batch_size: int = setting("Rows of one forward pass on one device.", 1, ge=1)
     gradient_accumulation_steps: int = setting("Forward passes of one optimizer step.", 1, ge=1)
+    batch_size: int | None = setting(
+        "Rows of one optimizer step on one device, in place of `gradient_accumulation_steps`.", None, ge=1
+    )
     eval_batch_size: int = setting("Rows of one forward pass in evaluation.", 1, ge=1)
     num_epochs: float = setting("Times the data is gone through.", 1.0, gt=0)
     max_steps: int | None = setting("Optimizer steps after which training ends, whatever the epoch.", None, ge=1)
 
 
-class OptimizerSection(Section):
-    """Optimizer and learning-rate schedule."""
-
-    learning_rate: float = setting("Peak learning rate.", gt=0, lt=10)
-    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "sgd"] = setting(
-        "Optimizer.", "adamw_torch_fused"
-    )
-    lr_scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = setting(
-        "Shape of the learning rate over the run.", "cosine"
-    )
-    warmup_steps: int = setting("Steps over which the learning rate rises from 0.", 0, ge=0)
-    warmup_ratio: float = setting("The same as a fraction of the run.", 0.0, ge=0, lt=1)
-    weight_decay: float = setting("Decoupled weight decay; none on biases and norms.", 0.0, ge=0)
-    max_grad_norm: float = setting("Gradients are scaled down to this norm; 0 turns it off.", 1.0, ge=0)
-    adam_beta1: float = setting("Decay of the first moment.", 0.9, ge=0, lt=1)
-    adam_beta2: float = setting("Decay of the second moment.", 0.999, ge=0, lt=1)
-    adam_epsilon: float = setting("Added to the second moment's root.", 1e-8, gt=0)
+def accumulation_steps(cfg: BatchSection) -> int:
+    """Forward passes of one optimizer step, as `gradient_accumulation_steps` or `batch_size` says."""
+    return cfg.gradient_accumulation_steps if cfg.batch_size is None else cfg.batch_size // cfg.micro_batch_size
 
 
 class PrecisionSection(Section):
-    """Number formats and memory."""
+    """Number formats. Weights are float32 in any case."""
 
     bf16: Literal["auto"] | bool = setting(
         "Compute in bfloat16 over float32 weights; auto does so where the GPU can.", "auto"
     )
-    gradient_checkpointing: bool = setting("Recompute activations in the backward pass.", False)
+    fp16: bool = setting("Compute in float16 with loss scaling over float32 weights; CUDA only.", False)
+    tf32: Literal["auto"] | bool = setting(
+        "Allow GPUs to shorten float32 factors to TensorFloat-32; auto and true do so where the GPU can.", False
+    )

@@ -9,22 +9,32 @@ from sft_schema.errors import ContractError
 
 
 class SplitCounts(BaseModel):
-    """Rows and tokens of one split. `rows_in == rows_out + sum(dropped.values())`, always.
+    """Rows and tokens of one split, or of one data set of it. Nothing is left out, see `check`.
+
+    A row has tokens once it is rendered and encoded: rows that are set aside before count as rows alone.
 
     Attributes:
         rows_in: rows read.
-        rows_out: samples kept.
+        expanded: samples beyond the first that rows became, by `expand_turns`.
+        rows_out: samples kept, each counted once.
         dropped: rows set aside, by reason.
-        tokens: tokens kept.
-        trained_tokens: of these, trained.
+        tokens: tokens of the samples as they are trained on, repeated ones included.
+        trained_tokens: of these, trained; the others are masked.
         cut_rows: samples cut by `excess_length_strategy: truncate`.
         cut_tokens: tokens lost by cutting.
         longest: tokens of the longest sample kept.
+        tokens_in: tokens of all encoded rows.
+        dropped_tokens: tokens of dropped samples, by reason.
+        repeated: further times that samples come in an epoch, by `mix_strategy: interleave_over`.
+        repeated_tokens: tokens of these.
+        overlap: held-out samples that are trained on too and were kept.
+        datasets: the same for each data set, by its path; empty for a data set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_in: int = 0
+    expanded: int = 0
     rows_out: int = 0
     dropped: dict[str, int] = {}
     tokens: int = 0
@@ -32,11 +42,25 @@ class SplitCounts(BaseModel):
     cut_rows: int = 0
     cut_tokens: int = 0
     longest: int = 0
+    tokens_in: int = 0
+    dropped_tokens: dict[str, int] = {}
+    repeated: int = 0
+    repeated_tokens: int = 0
+    overlap: int = 0
+    datasets: dict[str, SplitCounts] = {}
 
     def check(self) -> None:
-        """Raises ContractError when rows are missing from the account."""
-        if self.rows_in != self.rows_out + sum(self.dropped.values()):
-            raise ContractError(f"rows do not add up: {self.rows_in} in, {self.rows_out} out, dropped {self.dropped}")
+        """Raises ContractError when rows or tokens are missing from the account."""
+        if self.rows_in + self.expanded != self.rows_out + sum(self.dropped.values()):
+            came = f"{self.rows_in} in, {self.expanded} made of them"
+            raise ContractError(f"rows do not add up: {came}, {self.rows_out} out, dropped {self.dropped}")
+        left = self.tokens - self.repeated_tokens + self.cut_tokens + sum(self.dropped_tokens.values())
+        if self.tokens_in and self.tokens_in != left:
+            raise ContractError(f"tokens do not add up: {self.tokens_in} in, {left} kept, cut or dropped")
+        for each in self.datasets.values():
+            each.check()
+        if self.datasets and sum(each.rows_in for each in self.datasets.values()) != self.rows_in:
+            raise ContractError(f"{self.rows_in} rows are not those of the data sets {sorted(self.datasets)}")
 
 
 class Manifest(BaseModel):

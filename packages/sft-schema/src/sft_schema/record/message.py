@@ -33,11 +33,39 @@ class Message(_Record):
         return given | (self.model_extra or {})
 
 
+class TrainSpan(_Record):
+    """Part of a message's text that is trained, or is not.
+
+    Attributes:
+        message: index of the message.
+        field: `content`, or the name of another text of the message.
+        start: first character of the part.
+        end: one past its last character.
+        train: whether it is trained.
+    """
+
+    message: int
+    field: str
+    start: int
+    end: int
+    train: bool
+
+
 class Conversation(_Record):
-    """Messages in order, and the tools that the assistant may call (JSON schemas)."""
+    """Messages in order, and the tools that the assistant may call (JSON schemas).
+
+    Attributes:
+        messages: in order.
+        tools: as the template reads them.
+        trained: for each message what the data says about its training, None for nothing; empty when no message
+            says anything.
+        parts: of messages whose text is trained in part.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
+    trained: tuple[bool | None, ...] = ()
+    parts: tuple[TrainSpan, ...] = ()
 
 
 class Segment(_Record):
@@ -57,9 +85,15 @@ class Segment(_Record):
 
 
 class Segments(_Record):
-    """A text of several pieces, encoded as one string."""
+    """A text of several pieces, encoded as one string.
+
+    Attributes:
+        segments: in order.
+        complete: begin, end and control tokens stand in the pieces already, and none are added.
+    """
 
     segments: tuple[Segment, ...]
+    complete: bool = False
 
 
 Example = Conversation | Segments

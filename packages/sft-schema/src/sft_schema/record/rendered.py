@@ -39,7 +39,8 @@ class Region:
         start: first character.
         end: one past the last.
         message: index of the message or segment that the characters belong to.
-        reason: `turn` for what the role says, `end_of_turn` for its stop token, `input` for trained prompts.
+        reason: `turn` for what the role says, `part` for a part of it that the row chose, `end_of_turn` for its stop
+            token, `input` for trained prompts.
     """
 
     start: int
@@ -56,8 +57,10 @@ class Rendered:
         text: exactly what is tokenised.
         spans: in order of `start`; spans of one message may be apart, spans never overlap.
         roles: role of each message or segment.
+        generations: characters inside the template's `{% generation %}` blocks, as (start, end).
     """
 
     text: str
     spans: tuple[Span, ...]
     roles: tuple[str, ...]
+    generations: tuple[tuple[int, int], ...] = ()

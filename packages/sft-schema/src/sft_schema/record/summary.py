@@ -22,6 +22,7 @@ class RunSummary(BaseModel):
     Attributes:
         steps: optimizer steps done, resumed ones included.
         epochs: epochs done.
+        best_step: step whose weights are the result, with `load_best_model_at_end`; else None, and the last are.
         train_loss_first: mean loss per trained token at the first logged step.
         train_loss_last: the same at the last.
         eval_loss_before: held-out loss per trained token before training; None without held-out rows.
@@ -42,6 +43,7 @@ class RunSummary(BaseModel):
 
     steps: int
     epochs: float
+    best_step: int | None = None
     train_loss_first: float | None = None
     train_loss_last: float | None = None
     eval_loss_before: float | None = None

@@ -4,5 +4,14 @@ from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.choose import run_callbacks
 from sft_train.callback.metrics import MetricsFile, read_metrics
 from sft_train.callback.observe import ObserverBridge
+from sft_train.callback.service import ServiceReport, services
 
-__all__ = ["CheckpointRecord", "MetricsFile", "ObserverBridge", "read_metrics", "run_callbacks"]
+__all__ = [
+    "CheckpointRecord",
+    "MetricsFile",
+    "ObserverBridge",
+    "ServiceReport",
+    "read_metrics",
+    "run_callbacks",
+    "services",
+]

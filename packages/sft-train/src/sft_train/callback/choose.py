@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from transformers import TrainerCallback, TrainingArguments
 
 from sft_schema import SftConfig
 from sft_train.callback.checkpoint import CheckpointRecord
+from sft_train.callback.garbage import GarbageCollection
 from sft_train.callback.metrics import MetricsFile
 from sft_train.callback.observe import ObserverBridge
+from sft_train.callback.profile import StepProfiler
+from sft_train.callback.stop import stopping
 from sft_train.checkpoint import Checkpoint
 from sft_train.observer import Observer
 from sft_train.optional import tensorboard_callback
@@ -22,6 +26,7 @@ def run_callbacks(
     identity: dict[str, Any],
     checkpoint: Checkpoint | None,
     args: TrainingArguments,
+    reports: Sequence[TrainerCallback] = (),
 ) -> list[TrainerCallback]:
     """The callbacks of this process. Only the first one writes metrics; all of them save checkpoints.
 
@@ -31,12 +36,18 @@ def run_callbacks(
         identity: kept with every checkpoint.
         checkpoint: the one that the run goes on from.
         args: which process this is.
+        reports: of services that show runs.
     """
     resumed_step = None if checkpoint is None else checkpoint.step
-    record = CheckpointRecord(identity, args.world_size, resumed_step)
-    if args.process_index > 0:
-        return [record]
+    record = CheckpointRecord(identity, args.world_size, resumed_step, model_only=cfg.save_only_model)
     out = Path(cfg.output_dir)
+    others = stopping(cfg, observer)
+    if cfg.gc_collect_steps is not None:
+        others.insert(0, GarbageCollection(cfg.gc_collect_steps))
+    if cfg.profiler_steps is not None:
+        others.append(StepProfiler(out, cfg.profiler_steps, cfg.profiler_steps_start, args.process_index))
+    if args.process_index > 0:
+        return [record, *others]
     metrics = MetricsFile(out / "metrics.jsonl", resumed_step)
     board = [tensorboard_callback(out / "runs")] if cfg.use_tensorboard else []
-    return [record, metrics, *board, ObserverBridge(observer)]
+    return [record, metrics, *board, *reports, ObserverBridge(observer), *others]

@@ -26,6 +26,7 @@ RECORD = "CheckpointRecord"
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+_MODEL_ONLY = "it holds the model alone (`save_only_model: true`), and no run can go on from that"
 _INDEX = "model.safetensors.index.json"
 
 
@@ -59,6 +60,7 @@ def find_checkpoint(cfg: SavingSection, identity: dict[str, Any], say: Callable[
         return None
     folder = _newest(Path(cfg.output_dir), say) if wanted is True else _named(Path(wanted), Path(cfg.output_dir))
     if folder is None:
+        _refuse_model_only(Path(cfg.output_dir))
         say(f"no complete checkpoint in {cfg.output_dir}: starting anew")
         return None
     record = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -73,6 +75,15 @@ def _newest(output_dir: Path, say: Callable[[str], None]) -> Path | None:
             return folder
         say(f"skipping {folder.name}, which is incomplete: {'; '.join(problems)}")
     return None
+
+
+def _refuse_model_only(output_dir: Path) -> None:
+    """Beginning anew in silence would throw away what these checkpoints hold."""
+    for folder in folders_in(output_dir):
+        if problems_of(folder) == [_MODEL_ONLY]:
+            message = f"{folder}: {_MODEL_ONLY}, and {output_dir} has no other checkpoint"
+            fix = f"begin a new run with `base_model: {folder}` and another `output_dir`"
+            raise ConfigError([Issue("checkpoint_model_only", ("resume_from_checkpoint",), message, fix)])
 
 
 def _named(folder: Path, output_dir: Path) -> Path:
@@ -118,7 +129,10 @@ def problems_of(folder: Path) -> list[str]:
     """What a folder lacks to be a complete checkpoint; empty when it is one."""
     if not folder.is_dir():
         return ["there is no such folder"]
-    return [*_state_problems(folder), *_weight_problems(folder), *_archive_problems(folder)]
+    state = [*_state_problems(folder)]
+    if _MODEL_ONLY in state:
+        return [_MODEL_ONLY]  # what else is missing follows from that
+    return [*state, *_weight_problems(folder), *_archive_problems(folder)]
 
 
 def _state_problems(folder: Path) -> Iterator[str]:
@@ -133,7 +147,11 @@ def _state_problems(folder: Path) -> Iterator[str]:
     if RECORD not in state.get("stateful_callbacks", {}):
         yield f"{STATE} was not written by this program"
         return
-    processes = state["stateful_callbacks"][RECORD]["args"]["processes"]
+    record = state["stateful_callbacks"][RECORD]["args"]
+    if record.get("model_only"):
+        yield _MODEL_ONLY
+        return
+    processes = record["processes"]
     names = ["rng_state.pth"] if processes == 1 else [f"rng_state_{i}.pth" for i in range(processes)]
     for name in names:
         if not (folder / name).is_file():

@@ -21,6 +21,20 @@ _SETTINGS = (
     "lora_modules_to_save",
 )
 
+_WHEN_SET = (
+    "load_in_4bit",
+    "load_in_8bit",
+    "lora_target_parameters",
+    "lora_model_dir",
+    "peft_use_dora",
+    "peft_use_rslora",
+    "peft_init_lora_weights",
+    "peft_layers_to_transform",
+    "peft_layers_pattern",
+    "unfrozen_parameters",
+)
+"""Settings that are off when they are empty, and then not part of the identity."""
+
 
 def run_identity(cfg: SftConfig, fingerprint: str, processes: int) -> dict[str, Any]:
     """The data, their order, and what is trained.
@@ -37,11 +51,25 @@ def run_identity(cfg: SftConfig, fingerprint: str, processes: int) -> dict[str, 
         processes: how they share it does not matter.
     """
     identity: dict[str, Any] = {name: getattr(cfg, name) for name in _SETTINGS}
+    identity |= {name: value for name in _WHEN_SET if (value := getattr(cfg, name))}
+    if cfg.load_in_4bit or cfg.load_in_8bit:
+        identity["bnb_config_kwargs"] = cfg.bnb_config_kwargs.model_dump(mode="json")
     identity |= {name: list(value) for name, value in identity.items() if isinstance(value, tuple)}
     if cfg.adapter is not None:
         identity["base_model"] = cfg.base_model  # the checkpoint holds the adapter alone
-    rows = cfg.micro_batch_size * cfg.gradient_accumulation_steps * processes
+    rows = (cfg.batch_size or cfg.micro_batch_size * cfg.gradient_accumulation_steps) * processes
+    identity |= _weight_groups(cfg)
     return identity | {"data": fingerprint, "rows_per_step": rows}
+
+
+def _weight_groups(cfg: SftConfig) -> dict[str, Any]:
+    """Which weights have a learning rate of their own, where any do: the optimizer keeps its state by group."""
+    if cfg.lr_groups:
+        return {"lr_groups": [[group.name, list(group.modules)] for group in cfg.lr_groups]}
+    if cfg.loraplus_lr_ratio is not None:
+        return {"loraplus_lr_ratio": "set"}
+    own_rate = cfg.embedding_lr is not None or cfg.embedding_lr_scale is not None
+    return {"embedding_lr": "set"} if own_rate else {}
 
 
 def check_identity(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The loss."""
 
+from sft_train.loss.choose import SummedLoss, summed_loss
 from sft_train.loss.next_token import ForwardCall, forward_call, logits_at, next_token_nll
 
-__all__ = ["ForwardCall", "forward_call", "logits_at", "next_token_nll"]
+__all__ = ["ForwardCall", "SummedLoss", "forward_call", "logits_at", "next_token_nll", "summed_loss"]

@@ -79,6 +79,12 @@ def logits_at(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> 
     Returns:
         `[k, vocabulary]` in the dtype that the head computes in.
     """
+    output = model(**forward_inputs(batch, call))
+    return output.logits[0] if call.logits_to_keep else output.logits[0, batch["predict_at"]]
+
+
+def forward_inputs(batch: Mapping[str, Any], call: ForwardCall) -> dict[str, Any]:
+    """Arguments of a model's forward for a batch; see `logits_at`."""
     wanted = batch["predict_at"]
     extra: dict[str, Any] = {"logits_to_keep": wanted} if call.logits_to_keep else {}
     if call.varlen:
@@ -88,8 +94,7 @@ def logits_at(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> 
             "max_length_q": batch["max_seqlen"],
             "max_length_k": batch["max_seqlen"],
         }
-    output = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False, **extra)
-    return output.logits[0] if call.logits_to_keep else output.logits[0, wanted]
+    return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False, **extra}
 
 
 def next_token_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> Tensor:

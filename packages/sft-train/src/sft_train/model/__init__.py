@@ -1,7 +1,18 @@
 """The model and its tokenizer."""
 
+from sft_train.model.architecture import check_architecture
 from sft_train.model.generation import set_generation_defaults
 from sft_train.model.load import load_model
+from sft_train.model.quantise import quantisation, weights_of
 from sft_train.model.tokenizer import load_tokenizer
+from sft_train.model.unfrozen import freeze_others
 
-__all__ = ["load_model", "load_tokenizer", "set_generation_defaults"]
+__all__ = [
+    "check_architecture",
+    "freeze_others",
+    "load_model",
+    "load_tokenizer",
+    "quantisation",
+    "set_generation_defaults",
+    "weights_of",
+]

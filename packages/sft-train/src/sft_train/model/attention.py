@@ -38,6 +38,6 @@ def _problem(backend: AttentionBackend, compute: Compute) -> str | None:
         return "needs a CUDA device to train, and there is none"
     if backend.library is not None and not _INSTALLED[backend.library]():
         return f"needs {backend.library}, which is not installed"
-    if backend.attn_needs_dtype_cast and not compute.bf16:
+    if backend.attn_needs_dtype_cast and not (compute.bf16 or compute.fp16):
         return f"computes in {' or '.join(backend.dtypes)}, and this run computes in float32 (`bf16`)"
     return None

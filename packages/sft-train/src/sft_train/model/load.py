@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
 
 from sft_schema import ConfigError, Issue
 from sft_schema.config import ModelSection
 from sft_train.compute import Compute
 from sft_train.model.attention import check_backend
+from sft_train.model.quantise import settle_quantised
 
 
-def load_model(cfg: ModelSection, seed: int, compute: Compute) -> PreTrainedModel:
-    """The base model with float32 weights, on the CPU.
+def load_model(
+    cfg: ModelSection, seed: int, compute: Compute, quantised: BitsAndBytesConfig | None = None
+) -> PreTrainedModel:
+    """The base model with float32 weights, on the CPU; a quantised one on the device of this process.
 
     The optimizer updates float32 weights whatever the model computes in: small updates are lost in bfloat16.
 
@@ -22,6 +25,7 @@ def load_model(cfg: ModelSection, seed: int, compute: Compute) -> PreTrainedMode
         cfg: which model, and which attention.
         seed: decides the weights when `reinit_weights` is set.
         compute: device and number format of the run.
+        quantised: see `quantisation`; None loads all weights in float32.
 
     Returns:
         The model; weights come from safetensors files only.
@@ -32,7 +36,7 @@ def load_model(cfg: ModelSection, seed: int, compute: Compute) -> PreTrainedMode
     check_backend(cfg.attn_implementation, compute)
     set_seed(seed)
     try:
-        model, missing = _random(cfg) if cfg.reinit_weights else _pretrained(cfg)
+        model, missing = _random(cfg) if cfg.reinit_weights else _pretrained(cfg, quantised)
     except (OSError, ValueError, ImportError) as error:
         fix = "give a hub id, or a folder with config.json and safetensors files"
         raise _refused(cfg, "model_not_loaded", f"{cfg.base_model!r} cannot be loaded: {error}", fix) from error
@@ -43,6 +47,8 @@ def load_model(cfg: ModelSection, seed: int, compute: Compute) -> PreTrainedMode
     if getattr(model, "_hf_peft_config_loaded", False):
         message = f"{cfg.base_model!r} holds an adapter, not a model"
         raise _refused(cfg, "adapter_as_model", message, "merge the adapter into its model first")
+    if quantised is not None:
+        settle_quantised(model, quantised)
     return model
 
 
@@ -59,7 +65,7 @@ def _random(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
     return model, set()
 
 
-def _pretrained(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
+def _pretrained(cfg: ModelSection, quantised: BitsAndBytesConfig | None) -> tuple[PreTrainedModel, set[str]]:
     loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
         cfg.base_model,
         revision=cfg.revision_of_model,
@@ -68,6 +74,7 @@ def _pretrained(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
         dtype=torch.float32,
         attn_implementation=cfg.attn_implementation,
         output_loading_info=True,
+        **({} if quantised is None else {"quantization_config": quantised}),
     )
     model, info = loaded
     return model, set(info["missing_keys"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from sft_schema.record import GeneratedAnswer, RunSummary
 from sft_train.callback import read_metrics
 from sft_train.evaluate.score import Score
+from sft_train.model import weights_of
 from sft_train.trainer import SftTrainer
 
 
@@ -46,6 +47,7 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
     return RunSummary(
         steps=trainer.state.global_step,
         epochs=round(trainer.state.epoch or 0.0, 4),
+        best_step=trainer.best_step(),
         train_loss_first=losses[0] if losses else None,
         train_loss_last=losses[-1] if losses else None,
         eval_loss_before=course.before.loss,
@@ -54,8 +56,8 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
         exact_match_after=course.after.exact_match,
         tokens=trainer.throughput.tokens,
         trained_tokens=trainer.throughput.trained_tokens,
-        trainable_parameters=sum(each.numel() for each in parameters if each.requires_grad),
-        parameters=sum(each.numel() for each in parameters),
+        trainable_parameters=sum(weights_of(each) for each in parameters if each.requires_grad),
+        parameters=sum(weights_of(each) for each in parameters),
         seconds=round(time.perf_counter() - course.began, 2),
         train_seconds=round(course.train_seconds, 2),
         resumed_from=None if course.resumed_from is None else str(course.resumed_from),

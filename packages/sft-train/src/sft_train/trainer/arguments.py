@@ -10,15 +10,13 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
 from transformers import TrainingArguments
 
 from sft_schema import SftConfig, TrainingError
-from sft_schema.config import BatchSection, OptimizerSection, PrecisionSection
-from sft_schema.config.run import Strategy
+from sft_schema.config import BatchSection, MemorySection, accumulation_steps
 from sft_train.compute import Compute
-
-_PREPARING = timedelta(hours=24)
-"""How long processes wait for the first one, which prepares the data for all."""
 
 _CHECKPOINTING_NAMES = ("activation_checkpointing", "gradient_checkpointing")
 """New name first: 5.23 has both, the second deprecated; 5.17 has the second alone."""
@@ -30,29 +28,48 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
     Raises:
         TrainingError: several GPUs are visible to a single process.
     """
+    if compute.use_cpu:
+        _join_on_cpu(cfg.ddp_timeout)
     args = TrainingArguments(
         output_dir=cfg.output_dir,
         seed=cfg.seed,
         use_cpu=compute.use_cpu,
         bf16=compute.bf16,
+        fp16=compute.fp16,
+        **_compiler(cfg),
+        torch_empty_cache_steps=cfg.torch_empty_cache_steps,
         **_batches(cfg),
         **_optimizer(cfg),
         **_checkpointing(cfg),
-        **_when("save", cfg.save_strategy, cfg.save_steps),
-        **_when("eval", cfg.eval_strategy, cfg.eval_steps),
+        **_moments(cfg),
         save_total_limit=cfg.save_total_limit,
+        save_only_model=cfg.save_only_model,
+        metric_for_best_model=cfg.metric_for_best_model,
+        greater_is_better=bool(cfg.greater_is_better),
         logging_steps=cfg.logging_steps,
-        logging_first_step=True,
         logging_nan_inf_filter=False,  # it would hide a loss that is not a number behind an average
         report_to="none",  # metrics.jsonl and TensorBoard are callbacks of our own
         disable_tqdm=True,
         remove_unused_columns=False,  # batches are made by our own collator
         average_tokens_across_devices=True,
-        ddp_find_unused_parameters=False,
-        ddp_timeout=int(_PREPARING.total_seconds()),
+        ddp_timeout=cfg.ddp_timeout,
+        ddp_find_unused_parameters=cfg.ddp_find_unused_parameters,
+        ddp_bucket_cap_mb=cfg.ddp_bucket_cap_mb,
+        ddp_broadcast_buffers=cfg.ddp_broadcast_buffers,
+        dataloader_num_workers=cfg.dataloader_num_workers,
+        dataloader_prefetch_factor=cfg.dataloader_prefetch_factor,
+        dataloader_pin_memory=cfg.dataloader_pin_memory and not compute.use_cpu,
     )
+    # Not handed to the constructor: what it asks of the moments of saving is less than our own rule does.
+    args.load_best_model_at_end = cfg.load_best_model_at_end
     check_one_gpu(args.n_gpu)
     return args
+
+
+def _join_on_cpu(timeout: int) -> None:
+    """Joins the process group, if there is one, with our timeout: on a CPU the Trainer's arguments lose theirs."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    PartialState(cpu=True, timeout=timedelta(seconds=timeout))
 
 
 def check_one_gpu(visible: int) -> None:
@@ -74,17 +91,16 @@ def _batches(cfg: BatchSection) -> dict[str, Any]:
     return {
         "per_device_train_batch_size": cfg.micro_batch_size,
         "per_device_eval_batch_size": cfg.eval_batch_size,
-        "gradient_accumulation_steps": cfg.gradient_accumulation_steps,
+        "gradient_accumulation_steps": accumulation_steps(cfg),
         "num_train_epochs": cfg.num_epochs,
         "max_steps": cfg.max_steps or -1,
     }
 
 
-def _optimizer(cfg: OptimizerSection) -> dict[str, Any]:
+def _optimizer(cfg: SftConfig) -> dict[str, Any]:
+    """What the Trainer still has a say in; the optimizer and the schedule are built by `sft_train.optim`."""
     return {
         "learning_rate": cfg.learning_rate,
-        "optim": cfg.optimizer,
-        "lr_scheduler_type": cfg.lr_scheduler,
         "warmup_steps": cfg.warmup_steps or cfg.warmup_ratio,  # below 1 it is a fraction of the run
         "weight_decay": cfg.weight_decay,
         "max_grad_norm": cfg.max_grad_norm,
@@ -94,13 +110,30 @@ def _optimizer(cfg: OptimizerSection) -> dict[str, Any]:
     }
 
 
-def _checkpointing(cfg: PrecisionSection) -> dict[str, Any]:
+def _compiler(cfg: MemorySection) -> dict[str, Any]:
+    if not cfg.torch_compile:
+        return {}
+    return {
+        "torch_compile": True,
+        "torch_compile_backend": cfg.torch_compile_backend,
+        "torch_compile_mode": cfg.torch_compile_mode,
+    }
+
+
+def _checkpointing(cfg: MemorySection) -> dict[str, Any]:
     known = {field.name for field in fields(TrainingArguments)}
     name = next(name for name in _CHECKPOINTING_NAMES if name in known)
     if not cfg.gradient_checkpointing:
         return {}
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+    return {name: True, f"{name}_kwargs": {"use_reentrant": cfg.gradient_checkpointing_kwargs.use_reentrant}}
 
 
-def _when(what: str, strategy: Strategy, steps: int | None) -> dict[str, Any]:
-    return {f"{what}_strategy": strategy} | ({f"{what}_steps": steps} if steps is not None else {})
+def _moments(cfg: SftConfig) -> dict[str, Any]:
+    """When to evaluate and save. `Flow` decides that; the Trainer reads the strategies elsewhere too."""
+    held_out = bool(cfg.val_set_size or cfg.test_datasets)
+    steps = {"save_steps": cfg.save_steps, "eval_steps": cfg.eval_steps}
+    return {
+        "save_strategy": cfg.save_strategy,
+        "eval_strategy": cfg.eval_strategy if held_out else "no",
+        **{name: value for name, value in steps.items() if value is not None},
+    }

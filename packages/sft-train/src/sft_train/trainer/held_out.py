@@ -11,11 +11,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from sft_schema import TrainingError
-from sft_train.loss import ForwardCall, next_token_nll
+from sft_train.loss import SummedLoss
 
 
 def held_out_loss(
-    model: nn.Module, batches: Iterable[Mapping[str, Any]], call: ForwardCall, accelerator: Accelerator
+    model: nn.Module, batches: Iterable[Mapping[str, Any]], summed: SummedLoss, accelerator: Accelerator
 ) -> float:
     """Mean negative log-likelihood per trained token, over all batches of all processes.
 
@@ -24,7 +24,7 @@ def held_out_loss(
     Args:
         model: bare or with an adapter; it is in the mode it was in afterwards.
         batches: this process's share; see `sft_train.trainer.rows.to_tensors`.
-        call: how the model's forward is called.
+        summed: the loss of a batch; see `sft_train.loss.summed_loss`.
         accelerator: gives the number format, and adds up over processes.
 
     Raises:
@@ -35,7 +35,7 @@ def held_out_loss(
     nll, tokens = 0.0, 0
     with torch.no_grad(), accelerator.autocast():
         for batch in batches:
-            nll += float(next_token_nll(model, batch, call))
+            nll += float(summed(model, batch))
             tokens += batch["targets"].numel()
     model.train(training)
     if accelerator.num_processes > 1:

@@ -96,6 +96,10 @@ class EpochRows(Sampler[list[Samples]]):
         """Micro batches of this process in an epoch, the same for every process and every epoch."""
         return ceil(ceil(len(self.plan) / self._micro_batch_size) / self._processes)
 
+    def steps(self, accumulation: int) -> int:
+        """Optimizer steps of an epoch, of `accumulation` micro batches each; the last may have fewer."""
+        return ceil(len(self) / accumulation)
+
     def __iter__(self) -> Iterator[list[Samples]]:
         for number in range(len(self)):
             first = (number * self._processes + self._process) * self._micro_batch_size

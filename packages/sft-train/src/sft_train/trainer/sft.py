@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from transformers import (
+    DefaultFlowCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_utils import SaveStrategy
 
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
-from sft_train.loss import forward_call, next_token_nll
+from sft_train.checkpoint import STATE
+from sft_train.loss import forward_call, summed_loss
+from sft_train.model import weights_of
+from sft_train.optim import build_optimizer, build_schedule
+from sft_train.optim.schedule import Run
+from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import held_out_loss
+from sft_train.trainer.noise import EmbeddingNoise
+from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.throughput import Throughput
 
@@ -41,6 +54,7 @@ class SftTrainer(Trainer):
 
     Attributes:
         rows: what this process trains on.
+        summed_loss: the loss of a batch.
         throughput: tokens and seconds so far.
     """
 
@@ -69,8 +83,9 @@ class SftTrainer(Trainer):
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
-        self._weights = sum(each.numel() for each in model.parameters())
+        self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
+        flow = Flow(cfg, self.rows.steps(cfg.gradient_accumulation_steps), evaluates=held_out is not None)
         super().__init__(
             model,
             args,
@@ -78,10 +93,49 @@ class SftTrainer(Trainer):
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
             data_collator=to_tensors,
             processing_class=tokenizer,
-            callbacks=[*callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
+            callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs = True
-        self.remove_callback(PrinterCallback)
+        self.summed_loss = summed_loss(self.model, cfg, self.call)
+        self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
+        self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext
+        if cfg.gradient_checkpointing_kwargs.use_reentrant and cfg.adapter is not None:
+            # Re-entering needs a gradient to flow into each layer, and a frozen embedding gives none.
+            self.model.enable_input_require_grads()
+        for unwanted in (PrinterCallback, DefaultFlowCallback):
+            self.remove_callback(unwanted)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """The config's optimizer; see `sft_train.optim`."""
+        if self.optimizer is None:
+            trained = self.model if model is None else model
+            self.optimizer = build_optimizer(trained, self._cfg, self.get_decay_parameter_names(trained))
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """The config's schedule over a number of steps."""
+        if self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            run = Run(self._cfg, self._cfg.learning_rate, warmup, num_training_steps)
+            self.lr_scheduler = build_schedule(optimizer or self.optimizer, run)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def use_weights_for_answers(self) -> None:
+        """Puts the weights that are to be evaluated and saved into the model, until the next training step.
+
+        A schedule-free optimizer trains at one point and answers from another, the average of where it has been;
+        all others train the weights that answer.
+        """
+        settle = getattr(self.optimizer, "eval", None)
+        if settle is not None:
+            settle()
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains; the model then holds the weights that answer."""
+        outcome = super().train(*args, **kwargs)
+        self.use_weights_for_answers()
+        return outcome
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Micro batches of this process. Not sharded again by accelerate: `EpochRows` knows the process."""
@@ -89,7 +143,9 @@ class SftTrainer(Trainer):
             self.train_dataset,
             batch_sampler=self.rows,
             collate_fn=to_tensors,
-            pin_memory=self.args.device.type == "cuda",
+            num_workers=self.args.dataloader_num_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            pin_memory=self.args.dataloader_pin_memory,
         )
 
     def get_batch_samples(
@@ -127,7 +183,8 @@ class SftTrainer(Trainer):
             return_outputs: not supported; the outputs of most positions are never computed.
             num_items_in_batch: trained tokens of the whole step on all processes, int64 `[]`.
         """
-        nll = next_token_nll(model, inputs, self.call)
+        with self._noise.over(inputs["cu_seqlens"]) if self._noise else nullcontext(), self._keeping():
+            nll = self.summed_loss(model, inputs)
         # Gradients are averaged over processes afterwards, which divides by their number once too often.
         return nll * self.accelerator.num_processes / num_items_in_batch
 
@@ -149,6 +206,7 @@ class SftTrainer(Trainer):
 
     def held_out_loss(self) -> float:
         """The same without logging it."""
+        self.use_weights_for_answers()
         store = self._prepared.eval
         assert store is not None, "without held-out rows there is nothing to evaluate"
         shares = held_out_batches(
@@ -160,7 +218,7 @@ class SftTrainer(Trainer):
         )
         rows = StoredRows(store, len(store))
         batches = (self._prepare_inputs(to_tensors([rows[each] for each in share])) for share in shares)
-        return held_out_loss(self.model, batches, self.call, self.accelerator)
+        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
@@ -176,13 +234,58 @@ class SftTrainer(Trainer):
             logs = logs | self.throughput.rates()
         super().log(logs, start_time)
 
+    def best_step(self) -> int | None:
+        """Step whose weights the model has after training with `load_best_model_at_end`; None without.
+
+        Raises:
+            TrainingError: its checkpoint is gone, and these are the last weights.
+        """
+        if not self.args.load_best_model_at_end:
+            return None
+        if self.state.best_model_checkpoint is None:
+            message = f"the checkpoint of the best step, {self.state.best_global_step}, is gone"
+            fix = "put it back and resume, or set `load_best_model_at_end: false` for the last weights"
+            raise TrainingError(message, fix=fix)
+        return self.state.best_global_step
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Leaves out evaluations that no checkpoint follows: their weights cannot be brought back."""
+        kept = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
+        return kept and super()._determine_best_metric(metrics, trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Saves the weights that answer; the optimizer's state leads back to those that train.
+
+        A folder of the same name is made incomplete until it is written anew.
+        Such a folder is left of a killed run. A second kill, half-way through writing it, would leave new weights
+        beside an old optimizer under an old record that says they belong together.
+        """
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            (folder / STATE).unlink(missing_ok=True)
+        self.use_weights_for_answers()
+        super()._save_checkpoint(model, trial)
+
+    def _load_best_model(self) -> None:
+        """With these weights the last evaluation holds no longer."""
+        self.use_weights_for_answers()  # or the optimizer would lead the best weights on to its own point later
+        super()._load_best_model()
+        self._evaluated = None
+
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
         """6 per weight and token, with the weights counted once and not at every step."""
         return 6 * inputs["input_ids"].numel() * self._weights
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Stops before the optimizer would spread a gradient that is not a number over all weights."""
+        """Stops before the optimizer would spread a gradient that is not a number over all weights.
+
+        In float16 a gradient that overflows is expected now and then: the scaler skips that step and halves its
+        factor. It is an error when there is nothing left to halve.
+        """
         norm = super()._get_grad_norm(model, grad_norm)
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1:
+            return norm
         if not math.isfinite(float(norm)):
             raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
@@ -203,8 +306,7 @@ class _EpochStart(TrainerCallback):
         self.rows = rows
 
     def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        steps = math.ceil(len(self.rows) / args.gradient_accumulation_steps)
-        self.rows.start_epoch(state.global_step // steps)
+        self.rows.start_epoch(state.global_step // self.rows.steps(args.gradient_accumulation_steps))
 
 
 class _StepEnd(TrainerCallback):

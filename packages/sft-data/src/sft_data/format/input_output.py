@@ -1,0 +1,35 @@
+"""Rows of ready-made pieces of text, each with a label that says whether it is trained."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sft_data.row import Row, RowError
+from sft_schema.config import DatasetConfig
+from sft_schema.record import Segment, Segments
+
+
+def input_output(row: Row, cfg: DatasetConfig) -> Segments:
+    """The pieces of `segments` as they are: begin, end and control tokens stand in them, and none are added.
+
+    Raises:
+        RowError: `missing_column`, `wrong_type` or `bad_segment`.
+    """
+    given: Any = row.values.get("segments")
+    if given is None:
+        raise RowError("missing_column", f"no 'segments'; the row has {sorted(row.values)}")
+    if not isinstance(given, list) or not given:
+        raise RowError("wrong_type", "'segments' is not a list with pieces in it")
+    pieces = [_piece(each, index) for index, each in enumerate(cast("list[Any]", given))]
+    return Segments(segments=tuple(pieces), complete=True)
+
+
+def _piece(value: Any, index: int) -> Segment:
+    values = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    text, label = values.get("text"), values.get("label")
+    if not isinstance(text, str) or not isinstance(label, bool):
+        raise RowError(
+            "bad_segment",
+            f"segment {index} has label {label!r} and text {str(text)[:80]!r}, not {{label: true or false, text}}",
+        )
+    return Segment(text=text, train=label, role="assistant" if label else "user", field=f"segments.{index}")

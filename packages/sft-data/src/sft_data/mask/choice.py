@@ -1,0 +1,80 @@
+"""Parts of a turn that are not trained although the turn is: by the row's choice, the template's or a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from sft_data.mask.policy import MaskPolicy
+from sft_data.row import RowError
+from sft_schema.record import Conversation, Region, Rendered, Span, TrainSpan
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+def chosen_parts(conversation: Conversation, rendered: Rendered, turn: Region, policy: MaskPolicy) -> list[Region]:
+    """What is trained of one turn, without its stop token.
+
+    The row's own spans come first. Else it is the turn, inside the template's generation blocks when it has any, and
+    without the reasoning and the text around it when that is not trained.
+
+    Raises:
+        RowError: `untraceable` when a part that the row chose is not in the text.
+    """
+    parts = [part for part in conversation.parts if part.message == turn.message]
+    if parts:
+        return [piece for part in parts if part.train for piece in _printed(part, rendered)]
+    pieces = [turn]
+    if rendered.generations:
+        pieces = [
+            Region(max(turn.start, start), min(turn.end, end), turn.message, turn.reason)
+            for start, end in rendered.generations
+            if max(turn.start, start) < min(turn.end, end)
+        ]
+    if policy.train_on_reasoning:
+        return pieces
+    return [piece for each in pieces for piece in _without(each, _reasoning(rendered, turn))]
+
+
+def _printed(part: TrainSpan, rendered: Rendered) -> list[Region]:
+    """The characters of a part in the text; templates may trim a field or print it in pieces."""
+    own = [span for span in rendered.spans if span.message == part.message and span.field == part.field]
+    if not own:
+        raise RowError("untraceable", f"{part.field} of message {part.message} has a trained part, but is not printed")
+    pieces: list[Region] = []
+    for span in own:
+        start = max(part.start, span.offset)
+        end = min(part.end, span.offset + span.end - span.start)
+        if start < end:
+            moved = span.start - span.offset
+            pieces.append(Region(start + moved, end + moved, part.message, "part"))
+    return pieces
+
+
+def _reasoning(rendered: Rendered, turn: Region) -> list[tuple[int, int]]:
+    """Reasoning with the template's text on both sides of it, up to the turn's neighbouring fields."""
+    inside = [span for span in rendered.spans if span.message == turn.message and turn.start <= span.start < turn.end]
+    edges = [Span(turn.start, turn.start, turn.message, "", 0), *inside]
+    cuts: list[tuple[int, int]] = []
+    for number, (left, span) in enumerate(pairwise(edges)):
+        if span.field in _REASONING:
+            following = inside[number + 1].start if number + 1 < len(inside) else turn.end
+            cuts.append((left.end, following))
+    return cuts
+
+
+def _without(region: Region, cuts: list[tuple[int, int]]) -> list[Region]:
+    pieces: list[Region] = []
+    position = region.start
+    for start, end in [*cuts, (region.end, region.end)]:
+        if position < min(start, region.end):
+            pieces.append(Region(position, min(start, region.end), region.message, region.reason))
+        position = max(position, end)
+    return pieces
+
+
+def without_untrained(rendered: Rendered, messages: Iterable[int]) -> tuple[Region, ...]:
+    """The whole text but the fields of some messages, with `train_on_inputs`."""
+    left_out = frozenset(messages)
+    cuts = [(span.start, span.end) for span in rendered.spans if span.message in left_out]
+    return tuple(_without(Region(0, len(rendered.text), 0, "input"), cuts))

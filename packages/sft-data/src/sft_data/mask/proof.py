@@ -1,0 +1,66 @@
+"""What must hold of every masked row, checked on all of them: a mask that breaks it stops the run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sft_data.encoding import Encoded
+from sft_data.mask.markers import TurnMarkers
+from sft_schema import IGNORE_INDEX
+from sft_schema.record import Region, Rendered
+
+
+def broken_promise(
+    rendered: Rendered, encoded: Encoded, regions: tuple[Region, ...], labels: NDArray[np.int32], markers: TurnMarkers
+) -> str | None:
+    """What is wrong with a conversation's mask; None when every promise holds.
+
+    Each trained stop token is one token and stands at the end of its turn's trained tokens; no token of a role is
+    trained; nothing outside the regions is trained.
+    """
+    trained = labels != IGNORE_INDEX
+    inside = np.zeros(len(labels), dtype=bool)
+    for region in regions:
+        tokens = encoded.overlapping(region.start, region.end)
+        inside[tokens] = True
+        if region.reason == "end_of_turn":
+            stops = [int(each) for each in encoded.ids[tokens]]
+            if len(stops) != 1 or stops[0] not in markers.stop_ids or not trained[tokens].all():
+                return f"the stop token of message {region.message} is not trained once: tokens {stops}"
+            following = tokens.stop
+            if following < len(labels) and trained[following] and not _begins_region(encoded, following, regions):
+                return f"text after the stop token of message {region.message} is trained"
+    if (trained & ~inside).any():
+        return "a token outside of all trained turns is trained"
+    # without a generation prompt the model writes the role itself
+    return _trained_role(rendered, encoded, regions, trained) if markers.header else None
+
+
+def _begins_region(encoded: Encoded, token: int, regions: tuple[Region, ...]) -> bool:
+    start, end = int(encoded.starts[token]), int(encoded.ends[token])
+    return any(start <= region.start < end for region in regions)
+
+
+def _trained_role(
+    rendered: Rendered, encoded: Encoded, regions: tuple[Region, ...], trained: NDArray[np.bool_]
+) -> str | None:
+    if any(region.reason == "input" for region in regions):
+        return None
+    for span in rendered.spans:
+        if span.field != "role":
+            continue
+        tokens = encoded.overlapping(span.start, span.end)
+        whole = (encoded.starts[tokens] >= span.start) & (encoded.ends[tokens] <= span.end)
+        if (trained[tokens] & whole).any():
+            return f"the role {rendered.text[span.start : span.end]!r} of message {span.message} is trained"
+    return None
+
+
+def double_begin(rendered: Rendered, encoded: Encoded, bos_id: int | None) -> bool:
+    """Whether the template writes the begin token more than once; what stands in a message does not count."""
+    if bos_id is None:
+        return False
+    places = encoded.starts[encoded.ids == bos_id]
+    own = [at for at in places.tolist() if not any(span.start <= at < span.end for span in rendered.spans)]
+    return len(own) > 1

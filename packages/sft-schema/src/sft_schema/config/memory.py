@@ -1,0 +1,28 @@
+"""Memory against time: what is computed again, moved away, compiled or given back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sft_schema.config.section import Section, setting
+
+
+class CheckpointingKwargs(Section):
+    """How activations are recomputed."""
+
+    use_reentrant: bool = setting("By torch's older way, which runs a second backward pass inside the first.", False)
+
+
+class MemorySection(Section):
+    """Activations and compilation."""
+
+    gradient_checkpointing: bool = setting("Recompute activations in the backward pass.", False)
+    gradient_checkpointing_kwargs: CheckpointingKwargs = setting("How they are recomputed.", CheckpointingKwargs)
+    activation_offloading: bool = setting("Keep activations in the host's memory until the backward pass.", False)
+    torch_compile: bool = setting("Compile the model with torch.compile.", False)
+    torch_compile_backend: str | None = setting("Compiler to use; absent means inductor.", None, min_length=1)
+    torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = (
+        setting("What the compiler aims at.", None)
+    )
+    torch_empty_cache_steps: int | None = setting("Steps between returns of unused GPU memory.", None, ge=1)
+    gc_collect_steps: int | None = setting("Steps between collections of Python's garbage.", None, ge=1)

@@ -1,0 +1,102 @@
+"""What the tables of several systems say alike: reasons, with the nearest supported way where there is one."""
+
+from __future__ import annotations
+
+FILES = (
+    "remove it; metrics.jsonl and the report in `output_dir` have all numbers, `use_tensorboard: true` shows them live"
+)
+EACH_A_COPY = (
+    "remove it; `torchrun --nproc-per-node N` gives each of N GPUs a whole copy of the model, and "
+    "`adapter: lora` with `gradient_checkpointing: true` needs least memory"
+)
+
+# Model and tokenizer
+MODEL_CONFIG = (
+    "settings of the model's own config are taken from its config.json",
+    "remove it, or change config.json in a local copy of the model",
+)
+LOW_MEMORY = "transformers loads models that way by itself"
+ONE_DEVICE = ("the model is always loaded on one device, whole, in float32", "remove it")
+TEXT_ONLY = ("images, audio and video are not trained on", "remove it and train on text")
+VOCABULARY = (
+    "the vocabulary is not changed",
+    "add the tokens to the tokenizer and the model beforehand, and give that model as `base_model`",
+)
+SYSTEM_MESSAGE = (
+    "a system message is not added to the data",
+    "put it into the rows, or into a template of your own (`chat_template: jinja`)",
+)
+
+# Data
+PREPARED = ("data are always prepared", "remove it")
+STREAMED = (
+    "texts are not streamed: all data are prepared before training",
+    "list the data in `datasets`, with `type: completion` for plain texts",
+)
+COLUMNS = "columns that the format does not read are left out"
+GROUPED = ("rows are not grouped by length", "write `sample_packing: true`, which fills rows better")
+LAST_ROWS = ("the last rows of an epoch are always trained", "remove it")
+UNPADDED = "rows are never padded: a batch holds just the tokens of its samples"
+HELD_OUT_PACKED = (
+    "held-out rows are packed like training rows, and as every token counts the same their loss does not change"
+)
+
+# Adapters and quantised models
+LOFTQ = (
+    "a start that makes up for the error of 4 bits (LoftQ) is not implemented",
+    "remove it; `adapter: qlora` starts at the quantised base model",
+)
+QUANTISED_OTHERWISE = (
+    "base models are quantised by bitsandbytes, in 4 or 8 bits",
+    "write `load_in_4bit: true` or `load_in_8bit: true`",
+)
+
+# Optimizer and loss
+OPTIMIZER_OF = (
+    "the optimizer that it belongs to is not implemented",
+    "remove it; `optimizer: adamw_torch_fused` takes adam_beta1, adam_beta2 and adam_epsilon",
+)
+PLAIN_LOSS = ("the loss is the plain cross-entropy of the trained tokens", "remove it")
+BALANCING = ("a loss for balancing experts is not added", "remove it")
+NOT_SFT = (
+    "it is not supervised fine-tuning",
+    "remove it and train on good answers, or use a tool for reinforcement learning",
+)
+BATCH_SEARCH = ("the batch size is not searched for", "remove it and lower `micro_batch_size` when memory runs out")
+
+# Numbers, memory and kernels
+FLOAT8 = ("training in float8 is not implemented", "write `bf16: auto`")
+FLOAT32 = ("weights are kept in float32, and `bf16` says what is computed in", "remove it and write `bf16: auto`")
+KERNELS = (
+    "fused kernels are not implemented",
+    "remove it: the model's own layers are used, which gives the same numbers",
+)
+
+# Output and evaluation
+SAFETENSORS = ("weights are always saved as safetensors", "remove it")
+PUSHED = (
+    "nothing is pushed to the hub",
+    "remove it; upload `output_dir` with the hub's own command when the model is good",
+)
+EVALUATED = (
+    "only loss and generated answers are evaluated",
+    "write `do_causal_lm_eval: true` for answers to held-out rows",
+)
+SECRET = (
+    "a secret does not belong into a config, which is kept beside the model",
+    "remove it and set COMET_API_KEY in the environment, or run `comet login` once",
+)
+SWANLAB = ("SwanLab is not connected", FILES)
+PROFILED = ("the profiler has fewer settings here", "write `profiler_steps: 3` for a trace of three steps")
+
+# Devices
+DEEPSPEED = ("DeepSpeed is not implemented", EACH_A_COPY)
+FSDP = ("a model is not sharded over GPUs (FSDP)", EACH_A_COPY)
+TORCHRUN = (
+    "processes are started with torchrun",
+    "remove it; `torchrun --nproc-per-node N -m sft_cli train CONFIG` uses N GPUs",
+)
+TORCHRUN_SAYS = "torchrun says it"
+
+# Others
+IGNORED = "axolotl itself ignores it"

@@ -1,0 +1,87 @@
+"""Base models in 4 or 8 bits, through bitsandbytes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from sft_schema import ConfigError, Issue
+from sft_schema.config import QuantisationSection
+from sft_train.compute import Compute
+from sft_train.optional import require_bitsandbytes
+
+_DTYPES = {
+    "uint8": torch.uint8,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+
+
+def quantisation(cfg: QuantisationSection, compute: Compute) -> BitsAndBytesConfig | None:
+    """What the base model's linear layers become when it is loaded; None leaves them in float32.
+
+    The rest stays in float32 as in other runs: norms, embeddings, the head, and what `llm_int8_skip_modules`
+    names. So nothing is left to do of what peft's `prepare_model_for_kbit_training` does: it casts these to
+    float32, freezes the model (as every adapter does), and makes inputs require gradients for re-entrant
+    checkpointing, which is not used here.
+
+    Args:
+        cfg: number of bits, and the details.
+        compute: what the run computes in, which products with 4-bit weights follow.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed.
+    """
+    if not (cfg.load_in_4bit or cfg.load_in_8bit):
+        return None
+    require_bitsandbytes("load_in_4bit" if cfg.load_in_4bit else "load_in_8bit")
+    settings = cfg.bnb_config_kwargs
+    # It says at every product that it computes in float16, which is what it is for.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    return BitsAndBytesConfig(
+        load_in_4bit=cfg.load_in_4bit,
+        load_in_8bit=cfg.load_in_8bit,
+        bnb_4bit_quant_type=settings.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=settings.bnb_4bit_use_double_quant,
+        bnb_4bit_compute_dtype=_DTYPES[settings.bnb_4bit_compute_dtype or ("bfloat16" if compute.bf16 else "float32")],
+        bnb_4bit_quant_storage=_DTYPES[settings.bnb_4bit_quant_storage],
+        llm_int8_threshold=settings.llm_int8_threshold,
+        # A list of one's own replaces transformers', which keeps the head.
+        llm_int8_skip_modules=[*settings.llm_int8_skip_modules, "lm_head"] if settings.llm_int8_skip_modules else None,
+    )
+
+
+def settle_quantised(model: PreTrainedModel, wanted: BitsAndBytesConfig) -> None:
+    """Makes a model that was loaded with `wanted` ready for training.
+
+    bitsandbytes packs 4-bit weights in another order when they are first used for evaluation on a CPU with
+    AVX512-bf16, and keeps them so: no gradient passes through such a layer afterwards (bitsandbytes 0.50), and
+    adapters below it would learn nothing. So its layers are told not to.
+
+    Args:
+        model: changed in place.
+        wanted: see `quantisation`.
+
+    Raises:
+        ConfigError: nothing was quantised.
+    """
+    kind = "Linear4bit" if wanted.load_in_4bit else "Linear8bitLt"
+    layers: list[Any] = [each for each in model.modules() if type(each).__name__ == kind]
+    if not layers:
+        setting = "load_in_4bit" if wanted.load_in_4bit else "load_in_8bit"
+        message = f"{type(model).__name__} has no linear layer that could be quantised"
+        raise ConfigError([Issue("nothing_quantised", (setting,), message, f"set `{setting}: false`")])
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+
+
+def weights_of(parameter: nn.Parameter) -> int:
+    """How many weights a parameter holds: 4-bit ones are packed, so it has fewer elements than weights."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)

@@ -1,0 +1,30 @@
+"""The benches run and report what they say; how fast anything is, is no test's business."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).parents[1] / "tools" / "bench"
+
+
+def found_by(name: str, *arguments: str) -> dict[str, object]:
+    command = [sys.executable, BENCH / f"{name}.py", "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_packing_bench_stays_between_next_fit_and_the_bound() -> None:
+    runs = found_by("packing", "--samples", "3000")["runs"]
+    assert len(runs) == 4 * 3
+    assert all(row["next_fit"] < row["efficiency"] <= row["bound"] for row in runs)
+    assert {row["samples"] for row in runs} == {3000}
+
+
+def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
+    programs = found_by("startup", "--runs", "1")["programs"]
+    (lines,) = [int(name.partition("(")[2].split()[0]) for name in programs if name.startswith("sft validate")]
+    assert lines >= 300
+    assert all(row["seconds"] > 0 for row in programs.values())
+    assert programs["python -c pass"]["ratio"] == 1.0
