@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from sft_train.testing import tiny_model, write_conversations
 from sft_train.trainer import SftTrainer, training_arguments
 
 torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test marked `extra(library)` where that library is not installed."""
+    missing = [mark.args[0] for mark in item.iter_markers("extra") if find_spec(mark.args[0]) is None]
+    if missing:
+        pytest.skip(f"an extra: {', '.join(missing)} is not installed")
 
 
 @pytest.fixture(scope="session")

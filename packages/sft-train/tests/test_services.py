@@ -19,10 +19,6 @@ from sft_train.run import run
 MakeConfig = Callable[..., SftConfig]
 
 
-def needs(library: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(find_spec(library) is None, reason=f"an extra: {library} is not installed")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where wandb writes: the working folder of its first run in a process."""
@@ -77,7 +73,7 @@ def offline_records(file: Path) -> list[bytes]:
     return records
 
 
-@needs("wandb")
+@pytest.mark.extra("wandb")
 def test_a_run_is_reported_to_weights_and_biases(config: MakeConfig, data_folder: Path, folder: Path) -> None:
     import wandb
     from wandb.proto.wandb_internal_pb2 import Record
@@ -106,7 +102,7 @@ def test_a_run_is_reported_to_weights_and_biases(config: MakeConfig, data_folder
     assert sum("eval/loss" in row for row in rows) == 2, "the scores before and after training"
 
 
-@needs("wandb")
+@pytest.mark.extra("wandb")
 def test_a_failed_run_is_not_left_open(config: MakeConfig, folder: Path) -> None:
     import wandb
 
@@ -118,7 +114,7 @@ def test_a_failed_run_is_not_left_open(config: MakeConfig, folder: Path) -> None
     assert len(set(folder.glob("wandb/offline-run-*")) - before) == 1
 
 
-@needs("trackio")
+@pytest.mark.extra("trackio")
 def test_a_run_is_reported_to_trackio(
     config: MakeConfig, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ ARGS = {
 }
 
 
+def with_extras(names: Iterable[str]) -> list[Any]:
+    """A test's parameters: optimizers, each marked with the library that it needs."""
+    extras = {name: OPTIMIZERS[name].extra for name in names}
+    return [pytest.param(name, marks=[pytest.mark.extra(extra)] if extra else []) for name, extra in extras.items()]
+
+
 def settings(name: str) -> dict[str, str]:
     """A short run of this optimizer."""
     rate = next((rate for prefix, rate in RATES.items() if prefix in name), "3e-3")
@@ -70,7 +76,7 @@ def states_of(trainer: SftTrainer, weight: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", with_extras(OPTIMIZERS))
 def test_a_row_learns_keeps_its_states_and_resumes(
     name: str, config: MakeConfig, trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -91,7 +97,7 @@ def test_a_row_learns_keeps_its_states_and_resumes(
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", ARGS)
+@pytest.mark.parametrize("name", with_extras(ARGS))
 def test_optim_args_reach_the_optimizer(name: str, config: MakeConfig, trainer: MakeTrainer) -> None:
     base = {key: value for key, value in settings(name).items() if "save" not in key} | {"max_steps": "3"}
     plain = trainer(config(save_strategy="'no'", **base))
@@ -110,6 +116,7 @@ def test_amsgrad_keeps_the_largest_second_moment(config: MakeConfig) -> None:
     assert "max_exp_avg_sq" in optimizer.state[model.hidden.weight]
 
 
+@pytest.mark.extra("bitsandbytes")
 def test_small_layers_and_the_embedding_keep_float32_states_under_an_8_bit_optimizer(
     config: MakeConfig, trainer: MakeTrainer
 ) -> None:

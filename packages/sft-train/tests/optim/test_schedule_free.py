@@ -14,6 +14,7 @@ from sft_train.trainer import SftTrainer
 
 MakeConfig = Callable[..., SftConfig]
 MakeTrainer = Callable[[SftConfig], SftTrainer]
+pytestmark = pytest.mark.extra("schedulefree")
 FREE = {"optimizer": "schedule_free_adamw", "lr_scheduler": "constant_with_warmup", "warmup_steps": "2"}
 
 
