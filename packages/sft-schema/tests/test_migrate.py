@@ -247,6 +247,11 @@ def test_any_text_is_refused_or_gives_a_file_that_loads(text: str) -> None:
     parse_config(found.text)
 
 
+def test_two_names_of_a_setting_that_cannot_stay_are_both_listed() -> None:
+    found = migrate("base_model: m\npeft_use_rslora: []\nuse_rslora: []\n", "trl")
+    assert {"peft_use_rslora", "use_rslora"} <= {each.key for each in found.unsupported}
+
+
 def test_a_secret_is_not_copied_into_the_new_file() -> None:
     text = "base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]\nlearning_rate: 1e-4\ncomet_api_key: hunter2\n"
     found = migrate(text)

@@ -139,7 +139,8 @@ def test_run_on_a_quantised_base_learns_and_its_adapter_gives_the_same_outputs_w
     assert all("lora_" in name for name in saved)
     with torch.no_grad():
         by_name = AutoModelForCausalLM.from_pretrained(cfg.output_dir, quantization_config=quantised)
-        torch.testing.assert_close(by_name.train()(IDS).logits, first)  # in evaluation bitsandbytes rounds
+        # As it is loaded here, a 4-bit model rounds in evaluation on some CPUs, and an 8-bit one in training.
+        torch.testing.assert_close(by_name.train("load_in_8bit" not in settings)(IDS).logits, first)
 
 
 def test_resumed_qlora_run_ends_with_the_weights_of_an_uninterrupted_one(

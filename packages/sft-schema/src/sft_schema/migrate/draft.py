@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+Origin = tuple[str, int | None, Any]
+"""Key, line and value of the old file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -52,7 +55,8 @@ class Draft:
     Attributes:
         settings: our top-level keys and values.
         notes: our top-level key to a few words that stand behind it in the new file.
-        origin: our top-level key to key, line and value of the old file that it comes from.
+        origin: our top-level key to what it comes from, the last such key of the old file.
+        earlier: our top-level key to the other keys of the old file that say the same or fill it too.
         provisional: our keys whose value only stands in for one that could not be carried over.
         changed: see `Change`.
         unsupported: see `Unsupported`.
@@ -60,12 +64,13 @@ class Draft:
 
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     notes: dict[str, str] = field(default_factory=dict[str, str])
-    origin: dict[str, tuple[str, int | None, Any]] = field(default_factory=dict[str, "tuple[str, int | None, Any]"])
+    origin: dict[str, Origin] = field(default_factory=dict[str, Origin])
+    earlier: dict[str, list[Origin]] = field(default_factory=dict[str, "list[Origin]"])
     provisional: set[str] = field(default_factory=set[str])
     changed: list[Change] = field(default_factory=list[Change])
     unsupported: list[Unsupported] = field(default_factory=list[Unsupported])
 
-    def add(self, said: Mapping[str, Any], origin: tuple[str, int | None, Any], *, provisional: bool = False) -> str:
+    def add(self, said: Mapping[str, Any], origin: Origin, *, provisional: bool = False) -> str:
         """Adds settings; gives the key of ours that says something else already, or an empty text.
 
         Mappings and the first entries of lists of mappings are joined, so that several old keys can fill one.
@@ -77,6 +82,8 @@ class Draft:
             joined = joined_with(self.settings[key], value) if known else value
             if joined is None:
                 return key
+            if known:
+                self.earlier.setdefault(key, []).append(self.origin[key])
             self.settings[key] = joined
             self.origin[key] = origin
             (self.provisional.add if provisional else self.provisional.discard)(key)

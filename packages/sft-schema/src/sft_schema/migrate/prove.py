@@ -7,7 +7,7 @@ from typing import Any, cast
 from sft_schema.errors import ConfigError, Issue, Path, dotted
 from sft_schema.foreign.flow import short
 from sft_schema.load import parse_config
-from sft_schema.migrate.draft import Change, Draft, Unsupported
+from sft_schema.migrate.draft import Change, Draft, Origin, Unsupported
 from sft_schema.migrate.write import settings_text
 
 _MODEL, _DATA, _RATE = "./PATH-OF-THE-MODEL", "./PATH-OF-THE-DATA.jsonl", 1e-4
@@ -60,9 +60,17 @@ def _stand_in(draft: Draft, issue: Issue) -> None:
 def _take_out(draft: Draft, issue: Issue) -> None:
     other = _GIVES_WAY.get(issue.code, "")
     path = _remove(draft.settings, (other,) if other in draft.settings else issue.path)
-    key, line, value = draft.origin.get(str(path[0]), (dotted(path), None, None))
+    setting = str(path[0])
+    key, line, value = draft.origin.get(setting, (dotted(path), None, None))
     if len(path) > 1:
-        key = dotted(path)
+        _say(draft, (dotted(path), line, value), issue)
+        return
+    for origin in (*draft.earlier.pop(setting, ()), (key, line, value)):
+        _say(draft, origin, issue)
+
+
+def _say(draft: Draft, origin: Origin, issue: Issue) -> None:
+    key, line, value = origin
     if issue.code in _WITHOUT_EFFECT:
         draft.unsupported = [each for each in draft.unsupported if each.key != key]
         draft.changed.append(Change(key, line, f"{key}: {short(value)}", "", _WITHOUT_EFFECT[issue.code]))
