@@ -14,7 +14,15 @@ from sft_data.pipeline import Pipeline
 from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
-from sft_data.store import SampleStore, fingerprint, read_manifest, write_prepared
+from sft_data.store import (
+    SampleStore,
+    fetch_prepared,
+    fingerprint,
+    local_folder,
+    publish_prepared,
+    read_manifest,
+    write_prepared,
+)
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
 from sft_schema import SftConfig
 from sft_schema.config import DatasetConfig
@@ -31,7 +39,7 @@ class Prepared:
     """Prepared data and the tokenizer that made it.
 
     Attributes:
-        folder: `dataset_prepared_path`/fingerprint.
+        folder: `dataset_prepared_path`/fingerprint, or this machine's copy of it.
         manifest: the account.
         train: samples to train on.
         eval: samples to evaluate on, or None.
@@ -58,10 +66,12 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
             `excess_length_strategy: raise`; held-out samples that are trained on with `eval_overlap: error`.
     """
     pipeline = Pipeline(cfg, load_tokenizer(cfg))
-    folder = Path(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
+    folder = local_folder(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
+    fetch_prepared(cfg.dataset_prepared_path, folder)
     manifest = read_manifest(folder)
     if manifest is None:
         manifest = _build(cfg, pipeline, folder, notify or _silent)
+        publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
     return Prepared(folder, manifest, SampleStore(folder / "train.arrow"), held_out, pipeline.tokenizer)
 

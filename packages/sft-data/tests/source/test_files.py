@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from sft_data.row import BadRow
 from sft_data.source import fingerprint_source, lines, read_rows
@@ -48,6 +47,10 @@ def as_arrow(file: Path) -> None:
         writer.write_table(table, max_chunksize=3)
 
 
+def as_zst(file: Path) -> None:
+    file.write_bytes(pytest.importorskip("zstandard").compress(LINES))
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "a.jsonl": lambda file: file.write_bytes(LINES),
     "a.ndjson": lambda file: file.write_bytes(LINES),
@@ -62,7 +65,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a.jsonl.gz": lambda file: file.write_bytes(gzip.compress(LINES)),
     "a.jsonl.bz2": lambda file: file.write_bytes(bz2.compress(LINES)),
     "a.jsonl.xz": lambda file: file.write_bytes(lzma.compress(LINES)),
-    "a.jsonl.zst": lambda file: file.write_bytes(zstandard.compress(LINES)),
+    "a.jsonl.zst": as_zst,
     "a.json.gz": lambda file: file.write_bytes(gzip.compress(json.dumps(ROWS, indent=2).encode())),
 }
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sft_data import prepare
 from sft_data.optional import open_filesystem
 from sft_data.row import BadRow, Row
 from sft_data.source import fingerprint_source, read_rows
@@ -137,5 +138,39 @@ def test_a_zstd_file_without_zstandard_names_the_extra(tmp_path: Path, monkeypat
 
 
 def test_fsspec_is_there_with_http() -> None:
-    """It comes with the datasets library, and everything remote goes through it."""
+    """Everything remote goes through it."""
     assert fsspec.filesystem("http").protocol == ("http", "https")
+
+
+@pytest.mark.parametrize("store", ["s3", "gcs"])
+def test_what_one_machine_prepared_another_takes_from_the_store(
+    store: str, request: pytest.FixtureRequest, workspace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{request.getfixturevalue(store)}/prepared"
+    data = workspace.chats("a.jsonl", [("user", "first question"), ("assistant", "first answer")])
+    cfg = workspace.config(data, dataset_prepared_path=address)
+    machines = [tmp_path / "one", tmp_path / "two"]
+    for machine in machines:
+        machine.mkdir()
+    monkeypatch.chdir(machines[0])
+    first = prepare(cfg)
+    filesystem, path = open_filesystem(address)
+    names = {Path(str(each)).name for each in filesystem.ls(f"{path}/{first.folder.name}", detail=False)}
+    assert names == {"train.arrow", "quarantine.jsonl", "manifest.json"}
+
+    monkeypatch.chdir(machines[1])
+    monkeypatch.setattr(sys.modules["sft_data.prepare"], "_build", None)  # nothing is prepared a second time
+    second = prepare(cfg)
+    assert second.folder.resolve().is_relative_to(machines[1])
+    assert second.manifest == first.manifest
+    assert second.train[0].input_ids.tolist() == first.train[0].input_ids.tolist()
+
+
+def test_a_store_that_cannot_be_written_is_named(
+    s3: str, workspace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = workspace.chats("a.jsonl", [("user", "first question"), ("assistant", "first answer")])
+    with pytest.raises(DataError, match="prepared data cannot be written") as caught:
+        prepare(workspace.config(data, dataset_prepared_path="s3://nobodys-bucket/prepared"))
+    assert "s3://nobodys-bucket/prepared" in str(caught.value)

@@ -3,5 +3,15 @@
 from sft_data.store.fingerprint import fingerprint
 from sft_data.store.prepared_folder import read_manifest, write_prepared
 from sft_data.store.samples import SampleStore, write_samples
+from sft_data.store.shared import fetch_prepared, local_folder, publish_prepared
 
-__all__ = ["SampleStore", "fingerprint", "read_manifest", "write_prepared", "write_samples"]
+__all__ = [
+    "SampleStore",
+    "fetch_prepared",
+    "fingerprint",
+    "local_folder",
+    "publish_prepared",
+    "read_manifest",
+    "write_prepared",
+    "write_samples",
+]

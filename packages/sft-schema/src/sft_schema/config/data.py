@@ -38,7 +38,8 @@ class DataSection(Section):
         ge=0,
     )
     dataset_prepared_path: str = setting(
-        "Folder that keeps tokenised data, one subfolder per fingerprint.", "last_run_prepared"
+        "Folder, here or in a store (`s3://`, `gs://`), that keeps tokenised data, one subfolder per fingerprint.",
+        "last_run_prepared",
     )
     shuffle_merged_datasets: bool = setting("Shuffle the rows of all data sets together.", True)
     on_bad_row: Literal["quarantine", "error"] = setting(
