@@ -51,5 +51,8 @@ def test_each_data_set_of_several_has_its_line(manifest: Manifest) -> None:
     assert lines[-3].split() == ["rows", "read", "kept", "dropped", "repeated", "tokens", "trained"]
     assert lines[-2].split() == ["train:", "a.jsonl", "12", "10", "2", "0", "90", "45", "(50.0%)"]
     assert lines[-1].split() == ["train:", "b.jsonl", "5", "5", "0", "3", "60", "0", "(0.0%)"]
+    assert "samples more than rows" not in "".join(lines)
+    expanded = manifest.model_copy(update={"splits": {"train": SplitCounts(rows_in=1, rows_out=4, expanded=3)}})
+    assert ("samples more than rows", ("3",)) in [(line.name, line.values) for line in data_account(expanded)]
     for wanted in ("tokens dropped: duplicate", "samples repeated", "held-out samples trained on too"):
         assert any(line.startswith(wanted) for line in lines)

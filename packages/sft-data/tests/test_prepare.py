@@ -96,8 +96,8 @@ def test_over_length_says_the_price_of_every_way_out(workspace: Any) -> None:
     counts = cut.manifest.splits["train"]
     assert dropped.manifest.splits["train"].dropped == {"too_long": 1}
     assert (counts.cut_rows, counts.longest, counts.rows_out) == (1, 64, 2)
-    assert f"cuts {counts.cut_tokens} tokens" in str(caught.value)
-    assert f"loses 1 rows with {counts.cut_tokens + 64} tokens" in str(caught.value)
+    assert f"`truncate` loses 0 rows and {counts.cut_tokens} tokens" in str(caught.value)
+    assert f"`drop` loses 1 rows and {counts.cut_tokens + 64} tokens" in str(caught.value)
 
 
 def test_a_cut_that_leaves_nothing_to_train_drops_the_row(workspace: Any) -> None:

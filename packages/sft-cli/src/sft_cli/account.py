@@ -27,6 +27,7 @@ def data_account(manifest: Manifest) -> list[AccountLine]:
     of_tokens = sorted({reason for split in splits for reason in split.dropped_tokens})
     return [
         _line("rows read", [split.rows_in for split in splits]),
+        *_if_any("samples more than rows", [split.expanded for split in splits]),
         _line("samples kept", [split.rows_out for split in splits]),
         *(_line(f"dropped: {reason}", [split.dropped.get(reason, 0) for split in splits]) for reason in reasons),
         *_if_any("samples repeated", [split.repeated for split in splits]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,10 +28,11 @@ class Account:
         tokens_in: tokens of the rows that were encoded.
         dropped: rows left out without a line each in `bad`, by reason.
         dropped_tokens: tokens of dropped samples, by reason.
-        expanded: samples beyond the first that rows became.
-        cut_rows: samples cut by `truncate`.
+        expanded: samples beyond the first that rows became, by `expand_turns` or `split`.
+        cut_rows: samples cut by `truncate`, `truncate_history` or `split`.
         cut_tokens: tokens lost by that.
         excess: lengths of the samples that are too long, with `raise`.
+        prices: what each other strategy would lose of them.
         repeats: further times that samples come in an epoch, by index.
         overlap: samples that the training data have too and that were kept.
     """
@@ -48,6 +49,7 @@ class Account:
     cut_rows: int = 0
     cut_tokens: int = 0
     excess: list[int] = field(default_factory=list[int])
+    prices: list[dict[str, tuple[int, int]]] = field(default_factory=list[dict[str, tuple[int, int]]])
     repeats: Counter[int] = field(default_factory=Counter[int])
     overlap: int = 0
 
@@ -73,27 +75,39 @@ class Account:
         self.dropped_tokens[reason] += len(sample.input_ids)
         raise RowError(reason, detail)
 
-    def keep(self, sample: TokenizedSample) -> None:
-        """Counts a sample, after `excess_length_strategy` has had its say.
+    def keep(self, sample: TokenizedSample, pieces: Sequence[TokenizedSample]) -> None:
+        """Counts a sample and what is kept of it.
+
+        Args:
+            sample: as it was masked.
+            pieces: itself, or what `excess_length_strategy` made of it; each trains a token.
 
         Raises:
-            RowError: `too_long` with `drop`; `nothing_to_train` when a cut leaves no trained token.
+            RowError: `too_long` or `nothing_to_train` when nothing is kept.
         """
-        length, limit = len(sample.input_ids), self.cfg.sequence_len
-        if length <= limit:
-            self.samples.append(sample)
-        elif self.cfg.excess_length_strategy == "raise":
-            self.excess.append(length)
-        elif self.cfg.excess_length_strategy == "drop":
-            self.drop(sample, "too_long", f"{length} tokens, sequence_len is {limit}")
-        else:
-            labels = sample.labels[:limit]
-            if not (labels[1:] != IGNORE_INDEX).any():
-                self.drop(sample, "nothing_to_train", f"no trained token in the first {limit} of {length}")
-            self.cut_rows += 1
-            self.cut_tokens += length - limit
-            self.samples.append(TokenizedSample(sample.input_ids[:limit], labels, sample.origin))
+        length = len(sample.input_ids)
+        if not pieces:
+            self.drop(sample, *self._nothing_left(length))
+        lost = length - sum(len(piece.input_ids) for piece in pieces)
+        self.samples.extend(pieces)
+        self.expanded += len(pieces) - 1
+        self.cut_rows += lost > 0
+        self.cut_tokens += lost
         self.tokens_in += length
+
+    def _nothing_left(self, length: int) -> tuple[str, str]:
+        """Reason and detail of a sample that is too long and of which nothing is kept."""
+        strategy, limit = self.cfg.excess_length_strategy, self.cfg.sequence_len
+        if strategy in ("truncate", "split"):
+            return "nothing_to_train", f"no trained token in a piece of {limit} of {length}"
+        why = ", also without its history" if strategy == "truncate_history" else ""
+        return "too_long", f"{length} tokens, sequence_len is {limit}{why}"
+
+    def refuse(self, sample: TokenizedSample, prices: dict[str, tuple[int, int]]) -> None:
+        """Notes a sample that is too long, with `raise`; see `excess.price`."""
+        self.tokens_in += len(sample.input_ids)
+        self.excess.append(len(sample.input_ids))
+        self.prices.append(prices)
 
     def use(self, indices: list[int], repeats: list[int]) -> None:
         """Keeps these samples alone, and says how many further times each of them comes in an epoch."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sft_data.excess import Piece, fit
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
 from sft_data.pipeline import Masked, Pipeline, whole_place
@@ -68,13 +69,21 @@ def _inspect_samples(
     pipeline = Pipeline(cfg, prepared.tokenizer)
     shown: dict[int, tuple[RowOrigin, list[InspectedToken]]] = {}
     for dataset in cfg.datasets:
-        parts = (part for row in _rows(dataset, samples.keys()) for part in pipeline.examples(row, dataset))
-        for row, example, rendered in parts:
-            index = samples.get(_key(row.origin))
+        for piece in _pieces(dataset, samples.keys(), pipeline, cfg.excess_length_strategy):
+            index = samples.get(_key(piece.row.origin))
             if index is not None:
-                masked = pipeline.masked(example, rendered, dataset)
-                shown[index] = (row.origin, _tokens(masked, prepared.train[index], pipeline))
+                shown[index] = (piece.row.origin, _tokens(piece, prepared.train[index], pipeline))
     return shown
+
+
+def _pieces(
+    dataset: DatasetConfig, wanted: Iterable[tuple[str, str]], pipeline: Pipeline, strategy: str
+) -> Iterable[Piece]:
+    """What was made of the rows that hold the wanted samples."""
+    for row in _rows(dataset, wanted):
+        for part, example, rendered in pipeline.examples(row, dataset):
+            whole = Piece.whole(part, pipeline.masked(example, rendered, dataset))
+            yield from fit(whole, example, dataset, pipeline, strategy)
 
 
 def _key(origin: RowOrigin) -> tuple[str, str]:
@@ -91,16 +100,16 @@ def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, str]]) -> Iterable
             return
 
 
-def _tokens(masked: Masked, stored: TokenizedSample, pipeline: Pipeline) -> list[InspectedToken]:
-    encoded, length = masked.encoded, len(stored.input_ids)
-    same = np.array_equal(encoded.ids[:length], stored.input_ids)
-    if not same or not np.array_equal(masked.labels[:length], stored.labels):
+def _tokens(piece: Piece, stored: TokenizedSample, pipeline: Pipeline) -> list[InspectedToken]:
+    masked, encoded = piece.masked, piece.masked.encoded
+    again = piece.of(pipeline.sample(piece.row, masked))
+    if not np.array_equal(again.input_ids, stored.input_ids) or not np.array_equal(again.labels, stored.labels):
         raise ContractError(f"{stored.origin.place} gives other tokens now than when it was prepared")
     regions = trained_region_of(encoded, masked.regions, pipeline.tokenizer.special_ids)
     spans = _span_of_tokens(masked)
     tokens: list[InspectedToken] = []
     shown_to = 0
-    for index in range(length):
+    for index in range(piece.start, piece.stop):
         start, end = int(encoded.starts[index]), int(encoded.ends[index])
         text = masked.rendered.text[max(start, shown_to) : end]  # tokens of one character: the first shows it
         shown_to = max(shown_to, end)

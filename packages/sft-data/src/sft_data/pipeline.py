@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,8 @@ from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation, Example, Region, Rendered, Segments, TokenizedSample
 
 _MESSAGE = " message "
+_PART_OF_ROW = re.compile(r"( message \d+)?( tokens \d+-\d+)?$")
+"""What `expand_turns` and `excess_length_strategy: split` add to a row's place."""
 _CHECKED_ALL = 20
 _CHECKED_EVERY = 500
 """The second way to find turns takes several renders: it is asked for the first rows, and for one in so many later."""
@@ -74,6 +77,11 @@ class Pipeline:
         if self._chats:
             stops = (each for chat in self._chats.values() for each in chat.markers.stop_ids)
             self.tokenizer = replace(tokenizer, stop_ids=tuple(dict.fromkeys(stops)))
+
+    @property
+    def sequence_len(self) -> int:
+        """Longest sample, in tokens."""
+        return self._cfg.sequence_len
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -178,8 +186,8 @@ def _turn_of(row: Row, turn: Conversation) -> Row:
 
 
 def whole_place(place: str) -> str:
-    """Place of the row that a turn's row was made of, or of the row itself."""
-    return place.partition(_MESSAGE)[0]
+    """Place of the row that a turn's row, or a piece of it, was made of; or of the row itself."""
+    return _PART_OF_ROW.sub("", place)
 
 
 def _key(dataset: DatasetConfig) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sft_data.account import Account
 from sft_data.duplicate import Duplicates
+from sft_data.excess import Piece, fit, price
 from sft_data.pipeline import Pipeline
 from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
@@ -129,10 +130,16 @@ def _take(
     encoded = pipeline.tokenizer.encode_batch([text.text for _, _, text in rendered])
     for (row, example, text), tokens in zip(rendered, encoded, strict=True):
         with account.row(row.origin):
-            sample = pipeline.sample(row, pipeline.mask(example, text, tokens, dataset))
+            masked = pipeline.mask(example, text, tokens, dataset)
+            sample, whole = pipeline.sample(row, masked), Piece.whole(row, masked)
             if twin := seen.twin_of(sample, row, dataset):
                 account.drop(sample, *twin)
-            account.keep(sample)
+            strategy = account.cfg.excess_length_strategy
+            if strategy == "raise" and whole.stop > account.cfg.sequence_len:
+                account.refuse(sample, price(whole, example, dataset, pipeline))
+                continue
+            pieces = fit(whole, example, dataset, pipeline, strategy)
+            account.keep(sample, [piece.of(pipeline.sample(piece.row, piece.masked)) for piece in pieces])
 
 
 def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:

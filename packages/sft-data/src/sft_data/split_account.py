@@ -10,6 +10,7 @@ import numpy as np
 
 from sft_data.account import Account
 from sft_data.duplicate import digest_of
+from sft_data.excess import price_text
 from sft_data.mix import mix, weights_of
 from sft_data.row import BadRow
 from sft_schema import DataError, SftConfig
@@ -63,10 +64,8 @@ class SplitAccount:
             f"{len(lengths)} of {rows} samples are longer than sequence_len {limit}, "
             f"the longest has {lengths.max()} tokens"
         )
-        fix = (
-            f"`sequence_len: {lengths.max()}` keeps everything; `excess_length_strategy: truncate` cuts "
-            f"{(lengths - limit).sum()} tokens; `drop` loses {len(lengths)} rows with {lengths.sum()} tokens"
-        )
+        prices = price_text([each for part in self.parts for each in part.prices])
+        fix = f"`sequence_len: {lengths.max()}` keeps everything; {prices}"
         raise DataError(message, where="datasets", fix=fix)
 
     def mix(self, cfg: SftConfig, datasets: Sequence[DatasetConfig]) -> None:

@@ -12,7 +12,9 @@ class PackingSection(Section):
 
     sequence_len: int = setting("Longest row, in tokens.", 2048, ge=2)
     sample_packing: bool = setting("Put several samples into one row, kept apart in attention.", False)
-    excess_length_strategy: Literal["raise", "drop", "truncate"] = setting(
-        "What happens to a sample longer than `sequence_len`; dropped and cut tokens are counted.", "raise"
+    excess_length_strategy: Literal["raise", "drop", "truncate", "truncate_history", "split"] = setting(
+        "What happens to a sample longer than `sequence_len`: an error; it goes; its end goes; its oldest exchanges "
+        "go; it becomes several samples. What is lost is counted.",
+        "raise",
     )
     seed: int = setting("Seed of every random choice: order, packing, initial weights, dropout.", 42, ge=0)

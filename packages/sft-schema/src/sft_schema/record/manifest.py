@@ -15,12 +15,12 @@ class SplitCounts(BaseModel):
 
     Attributes:
         rows_in: rows read.
-        expanded: samples beyond the first that rows became, by `expand_turns`.
+        expanded: samples beyond the first that rows became, by `expand_turns` or `excess_length_strategy: split`.
         rows_out: samples kept, each counted once.
         dropped: rows set aside, by reason.
         tokens: tokens of the samples as they are trained on, repeated ones included.
         trained_tokens: of these, trained; the others are masked.
-        cut_rows: samples cut by `excess_length_strategy: truncate`.
+        cut_rows: rows of which `excess_length_strategy` cut something.
         cut_tokens: tokens lost by cutting.
         longest: tokens of the longest sample kept.
         tokens_in: tokens of all encoded rows.
