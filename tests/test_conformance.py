@@ -49,6 +49,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"instruction": "Add.", "input": "2 and 2", "output": "4"},
         {"instruction": "Say hello.", "output": "hello"},
     ],
+    "tokenized": [{"input_ids": [5, 6, 7, 0], "labels": [-100, 6, 7, -100], "attention_mask": [1, 1, 1, 0]}],
     "completion": [{"text": "Once upon a time."}],
     "input_output": [{"segments": [{"label": False, "text": "<s>2 and 2"}, {"label": True, "text": "4</s>"}]}],
 }
@@ -64,7 +65,7 @@ INSTRUCTION = {
 """Columns of all instruction formats."""
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "custom"])  # that one is its function
 def test_a_format_makes_examples_or_refuses_and_never_crashes(name: Any) -> None:
     assert check_format(FORMATS[name], ROWS.get(name, [INSTRUCTION]), DatasetConfig(path="rows.jsonl", type=name)) > 10
 

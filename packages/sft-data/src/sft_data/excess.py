@@ -20,7 +20,7 @@ from sft_data.pipeline import Masked, Pipeline
 from sft_data.row import Row, RowError
 from sft_schema import IGNORE_INDEX
 from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation, Example, Segments, TokenizedSample
+from sft_schema.record import Conversation, Example, TokenizedSample
 
 STRATEGIES = ("drop", "truncate", "truncate_history", "split")
 """What a sample that is too long can become, besides an error."""
@@ -78,7 +78,7 @@ def fit(whole: Piece, example: Example, dataset: DatasetConfig, pipeline: Pipeli
     elif strategy == "split":
         starts = range(0, whole.stop, limit)
         pieces = [_named(replace(whole, start=start, stop=min(start + limit, whole.stop))) for start in starts]
-    elif strategy == "truncate_history" and not isinstance(example, Segments):
+    elif strategy == "truncate_history" and isinstance(example, Conversation):
         masked = _without_history(example, dataset, pipeline)
         pieces = [] if masked is None else [Piece(whole.row, masked, 0, len(masked.encoded.ids))]
     return [piece for piece in pieces if piece.trains]

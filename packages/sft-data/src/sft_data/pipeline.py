@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sft_data.chat import Chat, load_chat, require_agreement
 from sft_data.encoding import Encoded
-from sft_data.format import FORMATS
+from sft_data.format import FORMATS, load_function
 from sft_data.literal import LiteralEncoder
 from sft_data.mask import (
     MaskPolicy,
@@ -25,10 +25,11 @@ from sft_data.mask import (
 )
 from sft_data.render import render_segments
 from sft_data.row import Row, RowError
+from sft_data.templates import choose_template
 from sft_data.tokenizer import TextTokenizer
-from sft_schema import DataError, SftConfig
+from sft_schema import IGNORE_INDEX, DataError, SftConfig
 from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation, Example, Region, Rendered, Segments, TokenizedSample
+from sft_schema.record import Conversation, Example, Region, Rendered, Segments, Span, TokenizedSample, Tokens
 
 _MESSAGE = " message "
 _PART_OF_ROW = re.compile(r"( message \d+)?( tokens \d+-\d+)?$")
@@ -70,13 +71,22 @@ class Pipeline:
         self._chats: dict[tuple[str | None, str | None], Chat] = {}
         self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
         self._proven = 0
+        self._texts: dict[int, str] = {}
         self.tokenizer = tokenizer
         for dataset in (*cfg.datasets, *cfg.test_datasets):
-            if dataset.type == "chat_template" and _key(dataset) not in self._chats:
+            if dataset.format_function is not None:
+                load_function(dataset.format_function)  # a missing one is named before a row is read
+            if self._may_be_chat(dataset) and _key(dataset) not in self._chats:
                 self._chats[_key(dataset)] = load_chat(cfg, dataset, tokenizer)
         if self._chats:
             stops = (each for chat in self._chats.values() for each in chat.markers.stop_ids)
             self.tokenizer = replace(tokenizer, stop_ids=tuple(dict.fromkeys(stops)))
+
+    def _may_be_chat(self, dataset: DatasetConfig) -> bool:
+        """Whether its rows become conversations; those of a custom format may, if there is a template for them."""
+        if dataset.type == "custom":
+            return choose_template(self._cfg, dataset, self.tokenizer.own_template) is not None
+        return dataset.type == "chat_template"
 
     @property
     def sequence_len(self) -> int:
@@ -92,16 +102,20 @@ class Pipeline:
         """The chat template of a data set.
 
         Raises:
-            DataError: the data set is not in the config.
+            DataError: there is none.
         """
         found = self._chats.get(_key(dataset))
         if found is None:
-            raise DataError("no chat template was loaded", where="pipeline", fix="list the data set in the config")
+            fix = "set `chat_template: chatml`, or another one that suits the model"
+            raise DataError("there is no chat template for its conversations", where=dataset.path, fix=fix)
         return found
 
     def render(self, row: Row, dataset: DatasetConfig) -> tuple[Example, Rendered]:
         """The row's example and text; raises RowError."""
         example = FORMATS[dataset.type](row, dataset)
+        if isinstance(example, Tokens):
+            text = "".join(self._pieces(example))
+            return example, Rendered(text, (Span(0, len(text), 0, "input_ids", 0),), ("text",))
         if isinstance(example, Segments):
             special = self.tokenizer.special_tokens
             if example.complete:
@@ -114,7 +128,7 @@ class Pipeline:
         """The row's example and text, or with `expand_turns` those of each trained turn; raises RowError."""
         example, rendered = self.render(row, dataset)
         expanding = self._cfg.expand_turns if dataset.expand_turns is None else dataset.expand_turns
-        if not expanding or isinstance(example, Segments):
+        if not expanding or not isinstance(example, Conversation):
             return [(row, example, rendered)]
         chat = self.chat(dataset)
         turns = expand_turns(self._probe(chat), example, MaskPolicy.of(self._cfg, dataset))
@@ -132,6 +146,8 @@ class Pipeline:
             RowError: the row cannot be masked for sure.
             DataError: the mask breaks a promise, or the second way to find turns says otherwise.
         """
+        if isinstance(example, Tokens):
+            return self._given(example, rendered)
         policy = MaskPolicy.of(self._cfg, dataset)
         special = self.tokenizer.special_ids
         if isinstance(example, Segments) and example.complete:
@@ -148,6 +164,25 @@ class Pipeline:
         masked = Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
         self._prove(example, masked, chat)
         return masked
+
+    def _pieces(self, tokens: Tokens) -> list[str]:
+        """The text of each token by itself; raises RowError."""
+        backend = self.tokenizer.backend
+        for token in set(tokens.input_ids) - self._texts.keys():
+            if token < 0 or backend.id_to_token(token) is None:
+                raise RowError("unknown_token", f"the tokenizer has no token {token}")
+            self._texts[token] = backend.decode([token], skip_special_tokens=False)
+        return [self._texts[token] for token in tokens.input_ids]
+
+    def _given(self, tokens: Tokens, rendered: Rendered) -> Masked:
+        """Tokens with the labels that came with them; raises RowError."""
+        labels = np.array(tokens.labels, dtype=np.int32)
+        if not (labels[1:] != IGNORE_INDEX).any():
+            raise RowError("nothing_to_train", "no token of the row is trained")
+        ends = np.cumsum([len(piece) for piece in self._pieces(tokens)], dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+        encoded = Encoded(np.array(tokens.input_ids, dtype=np.int32), starts, ends)
+        return Masked(rendered, encoded, (), labels)
 
     def _prove(self, example: Conversation, masked: Masked, chat: Chat) -> None:
         """The promises on every row, the second way to find turns on the first rows and now and then later."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from sft_data.account import Account
 from sft_data.duplicate import Duplicates
 from sft_data.excess import Piece, fit, price
+from sft_data.format import function_digest
 from sft_data.pipeline import Pipeline
 from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
@@ -27,7 +28,7 @@ from sft_data.store import (
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
 from sft_schema import SftConfig
 from sft_schema.config import DatasetConfig
-from sft_schema.record import Example, Manifest, Rendered
+from sft_schema.record import Example, Manifest, Rendered, Tokens
 
 Notify = Callable[[str, int, int], None]
 
@@ -127,7 +128,8 @@ def _take(
             found = pipeline.examples(row, dataset)
             account.expanded += len(found) - 1
             rendered.extend(found)
-    encoded = pipeline.tokenizer.encode_batch([text.text for _, _, text in rendered])
+    texts = ["" if isinstance(example, Tokens) else text.text for _, example, text in rendered]
+    encoded = pipeline.tokenizer.encode_batch(texts)
     for (row, example, text), tokens in zip(rendered, encoded, strict=True):
         with account.row(row.origin):
             masked = pipeline.mask(example, text, tokens, dataset)
@@ -148,8 +150,14 @@ def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
         sources=[fingerprint_source(each) for each in (*cfg.datasets, *cfg.test_datasets)],
         tokenizer=pipeline.tokenizer.folder / "tokenizer.json",
         chat_template="\0".join(pipeline.templates) or None,
-        versions=_versions(),
+        versions=_versions() | _functions(cfg),
     )
+
+
+def _functions(cfg: SftConfig) -> dict[str, str]:
+    """Digests of the custom formats in use."""
+    names = {each.format_function for each in (*cfg.datasets, *cfg.test_datasets)} - {None}
+    return {name: function_digest(name) for name in names if name is not None}
 
 
 def _versions() -> dict[str, str]:

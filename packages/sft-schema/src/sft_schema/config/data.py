@@ -16,7 +16,7 @@ FormatName = Literal[
     "alpaca_chat.load_concise", "alpaca_chat.load_no_prompt", "alpaca_chat.load_qa", "alpaca_chat.load_camel_ai",
     "alpaca_w_system", "alpaca_w_system.load_chat", "alpaca_w_system.load_instruct", "alpaca_w_system.load_open_orca",
     "alpaca_w_system.load_open_orca_chatml", "context_qa", "context_qa.load_404", "context_qa.load_v2",
-    "concisechoice", "explainchoice", "gpteacher", "jeopardy", "oasst", "summarizetldr",
+    "concisechoice", "custom", "explainchoice", "gpteacher", "jeopardy", "oasst", "summarizetldr", "tokenized",
 ]  # fmt: skip
 
 
@@ -25,6 +25,12 @@ class DatasetConfig(ConversationConfig, SourceConfig):
 
     type: FormatName = setting("Format of the rows.", "chat_template")
     field: str = setting("Column that holds the text (completion).", "text")
+    format_function: str | None = setting(
+        "Function that makes examples of rows (custom): `package.module:function`, `file.py:function`, or the name of "
+        "a plug-in's format.",
+        None,
+        min_length=1,
+    )
 
 
 class DataSection(Section):

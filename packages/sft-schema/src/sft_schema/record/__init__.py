@@ -2,7 +2,7 @@
 
 from sft_schema.record.inspect import InspectedToken
 from sft_schema.record.manifest import Manifest, SplitCounts
-from sft_schema.record.message import Conversation, Example, Message, Segment, Segments, TrainSpan
+from sft_schema.record.message import Conversation, Example, Message, Segment, Segments, Tokens, TrainSpan
 from sft_schema.record.pack import PackedBatch, PackedRow, PackPlan
 from sft_schema.record.rendered import Region, Rendered, Span
 from sft_schema.record.summary import GeneratedAnswer, RunSummary
@@ -27,5 +27,6 @@ __all__ = [
     "Span",
     "SplitCounts",
     "TokenizedSample",
+    "Tokens",
     "TrainSpan",
 ]

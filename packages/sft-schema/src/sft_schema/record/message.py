@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -96,5 +97,18 @@ class Segments(_Record):
     complete: bool = False
 
 
-Example = Conversation | Segments
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text that is tokens already.
+
+    Attributes:
+        input_ids: ids of the run's tokenizer, at least one.
+        labels: as many: the token itself where it is trained, IGNORE_INDEX elsewhere.
+    """
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+Example = Conversation | Segments | Tokens
 """What a format makes of a row."""

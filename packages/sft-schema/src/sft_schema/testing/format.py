@@ -11,7 +11,7 @@ from typing import Any, cast
 from sft_schema.check import check_example
 from sft_schema.config import DatasetConfig
 from sft_schema.errors import ContractError
-from sft_schema.record import Conversation, Example, RowOrigin, Segments
+from sft_schema.record import Conversation, Example, RowOrigin, Segments, Tokens
 
 _ODD: tuple[Any, ...] = (None, 7, 0.5, True, "", "{", [], [None], [[]], {}, {"": None}, "\ud800", "\x00")
 _REASON = re.compile(r"[a-z][a-z0-9_]*")
@@ -101,8 +101,8 @@ def _check_refusal(error: Exception, values: dict[str, Any]) -> None:
 
 
 def _check_example(example: object, values: dict[str, Any]) -> None:
-    if not isinstance(example, Conversation | Segments):
-        raise ContractError(f"{type(example).__name__} is neither a Conversation nor Segments, for {values!r}")
+    if not isinstance(example, Conversation | Segments | Tokens):
+        raise ContractError(f"{type(example).__name__} is no Conversation, Segments or Tokens, for {values!r}")
     try:
         check_example(example)
     except ContractError as error:

@@ -15,6 +15,7 @@ from sft_schema.errors import Path
 _OF_SEGMENTS_TOO = {"train_on_inputs", "train_on_eos"}
 _READ_BY: dict[str, FormatName] = {
     "field": "completion",
+    "format_function": "custom",
     **dict.fromkeys(ConversationConfig.model_fields.keys() - _OF_SEGMENTS_TOO, "chat_template"),
 }
 """Settings of an entry that one format alone reads."""
@@ -36,6 +37,14 @@ def _setting_of_another_format(cfg: SftConfig) -> Finding | None:
             if dataset.type != reader and value != DatasetConfig.model_fields[key].default:
                 message = f"{key} has no effect with `type: {dataset.type}`"
                 return Finding((*path, key), message, f"remove it, or set `type: {reader}`")
+    return None
+
+
+def _custom_without_function(cfg: SftConfig) -> Finding | None:
+    for path, dataset in entries(cfg):
+        if dataset.type == "custom" and dataset.format_function is None:
+            fix = "set `format_function: file.py:function`, or a format that is built in"
+            return Finding((*path, "format_function"), "`type: custom` does not say which function", fix)
     return None
 
 
@@ -104,6 +113,7 @@ def _output_over_base_model(cfg: SftConfig) -> Finding | None:
 
 DATA_RULES: tuple[Rule, ...] = (
     Rule("setting_of_another_format", _BOTH, _setting_of_another_format),
+    Rule("custom_without_function", _BOTH, _custom_without_function),
     Rule("key_mapped_twice", _BOTH, _key_mapped_twice),
     Rule("piece_of_shards", _BOTH, _piece_of_shards),
     Rule("weight_without_mix", (*_BOTH, "mix_strategy"), _weight_without_mix),
