@@ -163,7 +163,8 @@ def test_a_value_of_another_system_is_answered(line: str, message: str, fix: str
     [
         ("type: {field_output: a}", "wrong_value", "{field_output: a}: a prompt style of", "turn the rows into"),
         ("type: alpaca:poem", "wrong_value", '"alpaca:poem": this format is not', "turn the rows into"),
-        ("type: my.own.module", "wrong_value", "my.own.module: this format is not", "turn the rows into"),
+        ("type: my.own.module", "wrong_value", "my.own.module: a function of one's own", "write `type: custom`"),
+        ("type: mine:rows", "wrong_value", '"mine:rows": a function of one\'s own', "write `type: custom`"),
         ("type: alpacca", "wrong_value", "must be 'chat_template', 'completion', 'input_output'", "type: Format"),
         ("ds_type: webdataset", "wrong_value", "webdataset: files of this kind", "convert it to .jsonl or .parquet"),
         ("path: az://b/x", "wrong_value", '"az://b/x": az:// is not read', "copy the data to a local folder"),

@@ -5,6 +5,7 @@ A value that stands here nowhere is judged by the setting's own type.
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast, get_args
 
 from sft_schema.config import FormatName
@@ -192,6 +193,11 @@ _AS_MESSAGES = (
 _PAIRS = Refusal("preference pairs are not supervised fine-tuning", "use rows of `messages` with `type: chat_template`")
 _DICT_TYPE = Refusal("a prompt style of one's own, written as a mapping, is not supported", _AS_MESSAGES)
 _OTHER_TYPE = Refusal("this format is not implemented", _AS_MESSAGES)
+_OWN_MODULE = Refusal(
+    "a function of one's own is not named by `type`",
+    "write `type: custom` with `format_function: package.module:function` (or `file.py:function`); it is called with "
+    "the row and this entry, and returns the columns of a `chat_template` row, or an example",
+)
 _TYPES = choice(
     {
         "sharegpt sharegpt.load_role sharegpt.load_guanaco": Rewrite({"type": "chat_template"}),
@@ -210,7 +216,12 @@ def _dataset_type(value: Any) -> Answer:
         return _DICT_TYPE
     found = _TYPES(value)
     foreign = isinstance(found, Accepted) and isinstance(value, str) and value not in _OWN_TYPES
-    return _OTHER_TYPE if foreign and _looks_like_format(cast(str, value)) else found
+    if not foreign:
+        return found
+    name = cast(str, value)
+    if _looks_like_module(name):
+        return _OWN_MODULE
+    return _OTHER_TYPE if _looks_like_format(name) else found
 
 
 _FORMATS = frozenset(
@@ -240,9 +251,15 @@ _FORMATS = frozenset(
 )
 
 
+def _looks_like_module(name: str) -> bool:
+    """Whether it is a module, or a function in one, of the user's own."""
+    return re.search("[.:]", name) is not None and not _looks_like_format(name)
+
+
 def _looks_like_format(name: str) -> bool:
-    """Whether it is one of axolotl's formats, or a module of the user's own; else a name of ours may be misspelt."""
-    return "." in name or name.partition(":")[0] in _FORMATS
+    """Whether it begins like one of axolotl's formats or of ours."""
+    first = re.split("[.:]", name)[0]
+    return first in _FORMATS or (first != name and first in _OWN_TYPES)
 
 
 _PROTOCOLS = ("http", "https", "s3", "gs", "gcs")
