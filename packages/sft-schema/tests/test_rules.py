@@ -103,7 +103,7 @@ SECOND_WAYS = (
     ("quantised_without_adapter", "load_in_4bit: true\n"),
     ("quantisation_unused", QLORA + "bnb_config_kwargs: {llm_int8_threshold: 3}\n"),
     ("quantisation_unused", LORA + "load_in_8bit: true\nbnb_config_kwargs: {bnb_4bit_use_double_quant: false}\n"),
-    ("lora_targets", "adapter: lora\nlora_target_linear: true\nlora_target_modules: [q_proj]\n"),
+    ("lora_targets", "adapter: lora\nlora_target_linear: true\nlora_target_modules: .*q_proj\n"),
     ("setting_of_another_format", dataset("field: body")),
     ("piece_of_shards", dataset("shards_idx: 1")),
     ("weight_without_mix", EVAL.replace("b.jsonl", "b.jsonl, weight: 2")),

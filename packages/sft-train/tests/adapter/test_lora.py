@@ -42,6 +42,19 @@ def test_all_linear_leaves_the_head_out(model: PreTrainedModel) -> None:
     assert not any("lm_head" in name for name in trained)
 
 
+def test_names_beside_all_linear_are_further_layers(model: PreTrainedModel) -> None:
+    def adapted(**settings: Any) -> set[str]:
+        cfg = AdapterSection(adapter="lora", lora_target_linear=True, **settings)
+        fresh = AutoModelForCausalLM.from_config(model.config)
+        return {n for n, p in add_adapter(fresh, cfg).named_parameters() if p.requires_grad}
+
+    every = adapted()
+    assert adapted(lora_target_modules=("q_proj", "down_proj")) == every
+    more = adapted(lora_target_modules=("q_proj", "embed_tokens"))
+    assert more > every
+    assert all("embed_tokens.lora_" in name for name in more - every)
+
+
 def test_modules_to_save_are_trained_whole(model: PreTrainedModel) -> None:
     cfg = AdapterSection(adapter="lora", lora_target_modules=("q_proj",), lora_modules_to_save=("lm_head",))
     trained = [n for n, p in add_adapter(model, cfg).named_parameters() if p.requires_grad]

@@ -33,7 +33,9 @@ class AdapterSection(Section):
     lora_alpha: int = setting("Scale of the adapter's output is lora_alpha / lora_r.", 32, ge=1)
     lora_dropout: float = setting("Dropout on the adapter's input.", 0.0, ge=0, lt=1)
     lora_target_modules: tuple[str, ...] | str = setting(
-        "Names of the layers that get an adapter, or a regular expression for their whole path.", ()
+        "Names of the layers that get an adapter, besides those of `lora_target_linear`; or a regular expression for "
+        "their whole path.",
+        (),
     )
     lora_target_linear: bool = setting("Adapt every linear layer but the head.", False)
     lora_target_parameters: tuple[str, ...] = setting(

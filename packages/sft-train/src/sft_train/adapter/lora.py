@@ -37,14 +37,13 @@ def add_adapter(model: PreTrainedModel, cfg: AdapterSection) -> PreTrainedModel 
 
 
 def _config(model: PreTrainedModel, cfg: AdapterSection) -> LoraConfig:
-    targets: Any = cfg.lora_target_modules if isinstance(cfg.lora_target_modules, str) else [*cfg.lora_target_modules]
     start: Any = cfg.peft_init_lora_weights
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=cfg.lora_r,
         lora_alpha=cfg.lora_alpha,
         lora_dropout=cfg.lora_dropout,
-        target_modules="all-linear" if cfg.lora_target_linear else targets,
+        target_modules=_targets(model, cfg),
         target_parameters=list(cfg.lora_target_parameters) or None,
         modules_to_save=list(cfg.lora_modules_to_save) or None,
         use_dora=cfg.peft_use_dora,
@@ -54,6 +53,19 @@ def _config(model: PreTrainedModel, cfg: AdapterSection) -> LoraConfig:
         layers_pattern=list(cfg.peft_layers_pattern) or None,
         ensure_weight_tying=_saves_tied(model, cfg.lora_modules_to_save),
     )
+
+
+def _targets(model: PreTrainedModel, cfg: AdapterSection) -> str | list[str]:
+    """Names of the layers to adapt, or an expression, as peft takes them."""
+    if isinstance(cfg.lora_target_modules, str):
+        return cfg.lora_target_modules
+    if not cfg.lora_target_linear:
+        return [*cfg.lora_target_modules]
+    if not cfg.lora_target_modules:
+        return "all-linear"
+    head = model.get_output_embeddings()
+    modules = {path: each for path, each in model.named_modules() if each is not head}
+    return sorted({*linear_names(modules), *cfg.lora_target_modules})
 
 
 def _saves_tied(model: PreTrainedModel, names: tuple[str, ...]) -> bool:

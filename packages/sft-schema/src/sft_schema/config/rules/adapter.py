@@ -23,9 +23,9 @@ def _lora_settings_need_adapter(cfg: SftConfig) -> Finding | None:
 def _lora_targets(cfg: SftConfig) -> Finding | None:
     if cfg.adapter is None:
         return None
-    if cfg.lora_target_linear and cfg.lora_target_modules:
-        message = "lora_target_linear and lora_target_modules both say which layers are adapted"
-        return Finding(("lora_target_linear",), message, "keep one of the two")
+    if cfg.lora_target_linear and isinstance(cfg.lora_target_modules, str):
+        message = "lora_target_linear and an expression in lora_target_modules both say which layers are adapted"
+        return Finding(("lora_target_linear",), message, "keep one of the two, or list names of further layers")
     named = cfg.lora_target_linear or cfg.lora_target_modules or cfg.lora_target_parameters or cfg.lora_model_dir
     if not named:
         message = f"adapter: {cfg.adapter} names no layers to adapt"
