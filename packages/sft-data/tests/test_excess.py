@@ -115,7 +115,24 @@ def test_a_last_exchange_that_is_too_long_is_dropped(workspace: Any) -> None:
     file = workspace.chats("a.jsonl", exchange(1), [*exchange(1), *exchange(2, 100)])
     prepared = prepare(workspace.config(file, sequence_len=LIMIT, excess_length_strategy="truncate_history"))
     assert prepared.manifest.splits["train"].dropped == {"too_long": 1}
-    assert "also without its history" in (prepared.folder / "quarantine.jsonl").read_text(encoding="utf-8")
+    assert "and no history that could go makes it fit" in (prepared.folder / "quarantine.jsonl").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_beginning_that_the_template_refuses_is_left_out_too(workspace: Any) -> None:
+    workspace.use_template(
+        "{% if messages[0].content.startswith('bad') %}{{ raise_exception('no') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    turns = [turn for number in range(8) for turn in exchange(number)]
+    turns[-4:-2] = [("user", "bad beginning"), ("assistant", "a")]
+    file = workspace.chats("a.jsonl", turns)
+    limit = prepare(workspace.config(workspace.chats("b.jsonl", exchange(7)))).train.lengths[0] + 14
+    prepared = prepare(workspace.config(file, sequence_len=int(limit), excess_length_strategy="truncate_history"))
+    (sample,) = prepared.train
+    assert text_of(prepared, sample).startswith("<|im_start|>user\nquestion 7")
 
 
 def test_the_error_says_what_each_way_out_then_costs(workspace: Any) -> None:

@@ -100,7 +100,7 @@ class Account:
         strategy, limit = self.cfg.excess_length_strategy, self.cfg.sequence_len
         if strategy in ("truncate", "split"):
             return "nothing_to_train", f"no trained token in a piece of {limit} of {length}"
-        why = ", also without its history" if strategy == "truncate_history" else ""
+        why = ", and no history that could go makes it fit" if strategy == "truncate_history" else ""
         return "too_long", f"{length} tokens, sequence_len is {limit}{why}"
 
     def refuse(self, sample: TokenizedSample, prices: dict[str, tuple[int, int]]) -> None:

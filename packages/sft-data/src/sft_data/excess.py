@@ -126,12 +126,20 @@ def _without_history(conversation: Conversation, dataset: DatasetConfig, pipelin
     while fewest < most:
         middle = (fewest + most) // 2
         shorter = _left(conversation, head, starts[middle])
-        masked = pipeline.masked(shorter, pipeline.chat(dataset).render(shorter), dataset)
-        if len(masked.encoded.ids) <= pipeline.sequence_len:
+        masked = _masked(shorter, dataset, pipeline)
+        if masked is not None and len(masked.encoded.ids) <= pipeline.sequence_len:
             found, most = masked, middle
         else:
             fewest = middle + 1
     return found
+
+
+def _masked(shorter: Conversation, dataset: DatasetConfig, pipeline: Pipeline) -> Masked | None:
+    """The shorter conversation, or None when it cannot be used, as when the template refuses how it begins."""
+    try:
+        return pipeline.masked(shorter, pipeline.chat(dataset).render(shorter), dataset)
+    except RowError:
+        return None
 
 
 def _exchanges(conversation: Conversation) -> tuple[int, list[int]]:
