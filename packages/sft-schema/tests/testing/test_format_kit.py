@@ -85,7 +85,7 @@ class Counts:
         (crashes, r"(KeyError|ValidationError) instead of a refusal with `reason` and `detail`, for "),
         (empty, "a conversation without messages"),
         (no_segments, "an example without segments"),
-        (something_else, "dict is neither a Conversation nor Segments"),
+        (something_else, "dict is no Conversation, Segments or Tokens"),
         (writes, "the format wrote into its row"),
         (refuses_all, "a row that the format is made for is refused"),
         (long_reason, "'There is no question' is not a short name"),
