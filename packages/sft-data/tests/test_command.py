@@ -22,6 +22,13 @@ def test_prepare_prints_the_account(workspace: Any, capsys: pytest.CaptureFixtur
     account = json.loads(capsys.readouterr().out)
     assert account["splits"]["train"]["rows_in"] == account["splits"]["train"]["rows_out"] == account["rows"] == 1
     assert 0 < account["efficiency"] < 1
+    assert account["detected"] == []
+
+
+def test_prepare_prints_the_format_that_was_found(workspace: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", write_config(workspace), "--set", "datasets.0.type=auto"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["detected"]
+    assert said.endswith("type is chat_template, since each of the first 1 rows has a list of messages in 'messages'")
 
 
 def test_a_wrong_config_or_row_is_exit_code_2(workspace: Any, capsys: pytest.CaptureFixture[str]) -> None:

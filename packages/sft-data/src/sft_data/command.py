@@ -35,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     plan = plan_packs(prepared.train.lengths, cfg)
     account = prepared.manifest.model_dump(mode="json")
-    account |= {"folder": str(prepared.folder), "rows": len(plan), "efficiency": round(plan.efficiency, 4)}
+    account |= {
+        "detected": list(prepared.detected),
+        "folder": str(prepared.folder),
+        "rows": len(plan),
+        "efficiency": round(plan.efficiency, 4),
+    }
     sys.stdout.write(json.dumps(account, indent=2) + "\n")
     return 0

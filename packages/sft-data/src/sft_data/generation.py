@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sft_data.detect import settle_formats
 from sft_data.format import FORMATS
 from sft_data.pipeline import Pipeline
 from sft_data.row import Row, RowError
@@ -40,6 +41,7 @@ def generation_prompts(cfg: SftConfig, tokenizer: TextTokenizer) -> list[Generat
 
     Rows that cannot be rendered are left out here; `prepare` has counted them.
     """
+    cfg, _ = settle_formats(cfg)
     pipeline = Pipeline(cfg, tokenizer)
     found = list(_questions(cfg, pipeline))
     encoded = tokenizer.encode_batch([text for text, _, _ in found])

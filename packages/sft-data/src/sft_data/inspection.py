@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sft_data.detect import settle_formats
 from sft_data.excess import Piece, fit
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
@@ -42,6 +43,7 @@ def inspect_rows(cfg: SftConfig, *, count: int = 1, row: int | None = None) -> l
         ContractError: a row's tokens differ from the prepared ones.
     """
     prepared = prepare(cfg)
+    cfg, _ = settle_formats(cfg)
     plan = plan_packs(prepared.train.lengths, cfg, epoch=0, shuffle=cfg.shuffle_merged_datasets)
     wanted = range(min(count, len(plan))) if row is None else [row]
     if row is not None and not 0 <= row < len(plan):

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from sft_data.account import Account
+from sft_data.detect import settle_formats
 from sft_data.duplicate import Duplicates
 from sft_data.excess import Piece, fit, price
 from sft_data.format import function_digest
@@ -46,6 +47,7 @@ class Prepared:
         train: samples to train on.
         eval: samples to evaluate on, or None.
         tokenizer: with the template's stop tokens in front of `stop_ids`.
+        detected: a sentence for each `type: auto`, which format it is and why.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Prepared:
     train: SampleStore
     eval: SampleStore | None
     tokenizer: TextTokenizer
+    detected: tuple[str, ...] = ()
 
 
 def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
@@ -67,6 +70,7 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
             `on_bad_row: error`; too many bad rows for `max_dropped_fraction`; samples too long with
             `excess_length_strategy: raise`; held-out samples that are trained on with `eval_overlap: error`.
     """
+    cfg, detected = settle_formats(cfg)
     pipeline = Pipeline(cfg, load_tokenizer(cfg))
     folder = local_folder(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
     fetch_prepared(cfg.dataset_prepared_path, folder)
@@ -75,7 +79,7 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
         manifest = _build(cfg, pipeline, folder, notify or _silent)
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
-    return Prepared(folder, manifest, SampleStore(folder / "train.arrow"), held_out, pipeline.tokenizer)
+    return Prepared(folder, manifest, SampleStore(folder / "train.arrow"), held_out, pipeline.tokenizer, detected)
 
 
 def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from sft_data import prepare
+from sft_data import Prepared, prepare
 from sft_schema import SftConfig
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
@@ -66,7 +66,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     tell = observer if observer is not None and args.process_index == 0 else Silent()
 
     with args.main_process_first(desc="preparing the data"):
-        prepared = prepare(cfg, _announcing(tell))
+        prepared = _prepare(cfg, tell)
     identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size)
     checkpoint = find_checkpoint(cfg, identity, tell.stage)
 
@@ -107,6 +107,14 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
+
+
+def _prepare(cfg: SftConfig, tell: Observer) -> Prepared:
+    """The data, after the observer has heard of each stage and of each format that was told by the columns."""
+    prepared = prepare(cfg, _announcing(tell))
+    for sentence in prepared.detected:
+        tell.stage(sentence)
+    return prepared
 
 
 def _announcing(observer: Observer) -> Callable[[str, int, int], None]:

@@ -36,6 +36,8 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_account(prepared, plan), indent=2))
         return
+    for sentence in prepared.detected:
+        click.echo(visible(sentence))
     click.echo(visible(account_text(prepared.manifest, plan)))
     click.echo(f"turns end with: {visible(' '.join(prepared.manifest.stop_tokens)) or 'no token'}")
     click.echo(f"stored in:      {visible(str(prepared.folder))}")
@@ -46,6 +48,7 @@ def _account(prepared: Prepared, plan: PackPlan) -> dict[str, Any]:
     return {
         "folder": str(prepared.folder),
         "quarantine": str(prepared.folder / "quarantine.jsonl"),
+        "detected": list(prepared.detected),
         "manifest": prepared.manifest.model_dump(mode="json"),
         "packing": {
             "rows": len(plan),

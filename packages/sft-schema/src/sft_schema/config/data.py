@@ -15,7 +15,7 @@ FormatName = Literal[
     "alpaca:chatml", "alpaca:phi", "alpaca_instruct", "alpaca_instruct.load_no_prompt", "alpaca_chat",
     "alpaca_chat.load_concise", "alpaca_chat.load_no_prompt", "alpaca_chat.load_qa", "alpaca_chat.load_camel_ai",
     "alpaca_w_system", "alpaca_w_system.load_chat", "alpaca_w_system.load_instruct", "alpaca_w_system.load_open_orca",
-    "alpaca_w_system.load_open_orca_chatml", "context_qa", "context_qa.load_404", "context_qa.load_v2",
+    "alpaca_w_system.load_open_orca_chatml", "auto", "context_qa", "context_qa.load_404", "context_qa.load_v2",
     "concisechoice", "custom", "explainchoice", "gpteacher", "jeopardy", "oasst", "summarizetldr", "tokenized",
 ]  # fmt: skip
 
@@ -23,7 +23,7 @@ FormatName = Literal[
 class DatasetConfig(ConversationConfig, SourceConfig):
     """One data set: its source, and the format of its rows."""
 
-    type: FormatName = setting("Format of the rows.", "chat_template")
+    type: FormatName = setting("Format of the rows; `auto` tells it by their columns.", "chat_template")
     field: str = setting("Column that holds the text (completion).", "text")
     format_function: str | None = setting(
         "Function that makes examples of rows (custom): `package.module:function`, `file.py:function`, or the name of "

@@ -34,7 +34,7 @@ def _eval_needs_data(cfg: SftConfig) -> Finding | None:
 def _questions(cfg: SftConfig) -> Finding | None:
     if not (cfg.do_causal_lm_eval and (cfg.val_set_size or cfg.test_datasets)):
         return None
-    if any(dataset.type == "chat_template" for dataset in cfg.test_datasets):
+    if any(dataset.type in ("chat_template", "auto") for dataset in cfg.test_datasets):
         return None
     message = "questions are the conversations of test_datasets, and there are none"
     return Finding(("do_causal_lm_eval",), message, "add a data set of `type: chat_template` to test_datasets")
