@@ -1,6 +1,7 @@
 """Named chat templates: one file each, proven on a tokenizer that has their tokens, refused on one that has not."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -64,8 +65,8 @@ def test_a_template_of_another_family_is_refused(workspace: Any) -> None:
 
 
 def test_every_template_file_has_a_name_in_the_config() -> None:
-    folder = Path(str(Path(__file__).parents[1] / "src" / "sft_data" / "render" / "templates"))
-    assert sorted(NAMES) == sorted(file.stem for file in folder.glob("*.jinja"))
+    folder = files("sft_data") / "render" / "templates"  # of the installed package: a wheel must bring them too
+    assert sorted(f"{name}.jinja" for name in NAMES) == sorted(file.name for file in folder.iterdir())
 
 
 @pytest.mark.parametrize(("name", "family"), FAMILIES.items())
