@@ -31,6 +31,7 @@ from sft_schema.record import (
     Span,
     SplitCounts,
     TokenizedSample,
+    Tokens,
 )
 
 NO = IGNORE_INDEX
@@ -143,6 +144,7 @@ MANIFEST = Manifest(fingerprint="f", versions={}, stop_tokens=(), splits={"train
 def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
     check_example(Conversation(messages=(Message(role="user", content=""),)))
     check_example(Segments(segments=(Segment(text="", train=True, role="assistant", field="text"),)))
+    check_example(Tokens((1, 2), (NO, 2)))
     check_manifest(MANIFEST)
 
 
@@ -151,6 +153,9 @@ def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
     [
         (Conversation(messages=()), "a conversation without messages"),
         (Segments(segments=()), "an example without segments"),
+        (Tokens((), ()), "an example without tokens"),
+        (Tokens((1, 2), (NO,)), "tokens: 2 input_ids but 1 labels"),
+        (Tokens((1, 2), (NO, 3)), "tokens: label 3 at token 1 is neither its id 2"),
         (Segments(segments=(Segment(text="a", train=True, role="x", field=""),)), "segment 0 does not say"),
     ],
 )

@@ -45,8 +45,7 @@ class Piece:
     def of(self, sample: TokenizedSample) -> TokenizedSample:
         """This piece of the sample that was made of `masked`."""
         window = slice(self.start, self.stop)
-        weights = None if sample.weights is None else sample.weights[window]
-        return TokenizedSample(sample.input_ids[window], sample.labels[window], self.row.origin, weights)
+        return TokenizedSample(sample.input_ids[window], sample.labels[window], self.row.origin)
 
     @classmethod
     def whole(cls, row: Row, masked: Masked) -> Piece:

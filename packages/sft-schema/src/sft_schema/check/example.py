@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sft_schema.constants import IGNORE_INDEX, RECORDS_VERSION
+from sft_schema.check.record import check_labels
+from sft_schema.constants import RECORDS_VERSION
 from sft_schema.errors import ContractError
 from sft_schema.record import Conversation, Example, Manifest, Tokens
 
@@ -14,21 +15,15 @@ def check_example(example: Example) -> None:
             raise ContractError("a conversation without messages")
         return
     if isinstance(example, Tokens):
-        _check_tokens(example)
+        if not example.input_ids:
+            raise ContractError("an example without tokens")
+        check_labels(example.input_ids, example.labels, "tokens")
         return
     if not example.segments:
         raise ContractError("an example without segments")
     for index, segment in enumerate(example.segments):
         if not segment.field:
             raise ContractError(f"segment {index} does not say which column it came from")
-
-
-def _check_tokens(tokens: Tokens) -> None:
-    if not tokens.input_ids or len(tokens.input_ids) != len(tokens.labels):
-        raise ContractError(f"{len(tokens.input_ids)} input_ids and {len(tokens.labels)} labels")
-    for index, (token, label) in enumerate(zip(tokens.input_ids, tokens.labels, strict=True)):
-        if label not in (token, IGNORE_INDEX):
-            raise ContractError(f"label {label} at token {index} is neither its id {token} nor {IGNORE_INDEX}")
 
 
 def check_manifest(manifest: Manifest) -> None:

@@ -21,7 +21,8 @@ def _require(holds: bool, message: str) -> None:
         raise ContractError(message)
 
 
-def _check_labels(input_ids: Sequence[int], labels: Sequence[int], what: str) -> None:
+def check_labels(input_ids: Sequence[int], labels: Sequence[int], what: str) -> None:
+    """As many labels as tokens, each the token itself or IGNORE_INDEX."""
     _require(len(input_ids) == len(labels), f"{what}: {len(input_ids)} input_ids but {len(labels)} labels")
     for index, (token, label) in enumerate(zip(input_ids, labels, strict=True)):
         if label not in (token, IGNORE_INDEX):
@@ -51,7 +52,7 @@ def check_sample(sample: TokenizedSample) -> None:
     """Labels are the token itself or IGNORE_INDEX, and at least one token is trained."""
     what = f"sample of row {sample.origin.row} of {sample.origin.dataset}"
     labels = sample.labels.tolist()
-    _check_labels(sample.input_ids.tolist(), labels, what)
+    check_labels(sample.input_ids.tolist(), labels, what)
     _require(any(label != IGNORE_INDEX for label in labels[1:]), f"{what}: nothing to train")
 
 
@@ -66,7 +67,7 @@ def check_plan(plan: PackPlan, lengths: Sequence[int]) -> None:
 def check_row(row: PackedRow) -> None:
     """Boundaries cover the row, and no sample's first token has a label."""
     labels, cu_seqlens = row.labels.tolist(), row.cu_seqlens.tolist()
-    _check_labels(row.input_ids.tolist(), labels, "row")
+    check_labels(row.input_ids.tolist(), labels, "row")
     _check_boundaries(cu_seqlens, len(labels), "row")
     _require(len(row.samples) == len(cu_seqlens) - 1, "row: not one sample index per segment")
     for start in cu_seqlens[:-1]:
@@ -81,7 +82,7 @@ def check_batch(batch: PackedBatch) -> None:
         batch.position_ids.tolist(),
     )
     cu_seqlens = batch.cu_seqlens.tolist()
-    _check_labels(input_ids, labels, "batch")
+    check_labels(input_ids, labels, "batch")
     _check_boundaries(cu_seqlens, len(labels), "batch")
     expected = [position for start, end in pairwise(cu_seqlens) for position in range(end - start)]
     _require(positions == expected, "batch: position_ids do not restart at the boundaries of cu_seqlens")

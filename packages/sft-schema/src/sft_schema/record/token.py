@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     IntArray: TypeAlias = NDArray[np.signedinteger[Any]]
-    FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,8 @@ class TokenizedSample:
         input_ids: int32 `[n]`.
         labels: int32 `[n]`, unshifted: the token itself where it is trained, IGNORE_INDEX elsewhere.
         origin: the row it came from.
-        weights: float32 `[n]`, what each trained token counts in the loss; None for 1 everywhere.
     """
 
     input_ids: IntArray
     labels: IntArray
     origin: RowOrigin
-    weights: FloatArray | None = None
