@@ -77,7 +77,7 @@ def load_chat(cfg: SftConfig, dataset: DatasetConfig | None, tokenizer: TextToke
         fix = "set `chat_template: chatml`, or `chat_template: jinja` with `chat_template_jinja`"
         raise DataError("the tokenizer has no chat template", where=str(tokenizer.folder), fix=fix)
     require_control_tokens(text, tokenizer.backend, str(tokenizer.folder))
-    template = ChatTemplate(text, tokenizer.special_tokens, dict(cfg.chat_template_kwargs))
+    template = _compiled(cfg, text, tokenizer)
     eos = tokenizer.special_tokens.get("eos_token")
     try:
         markers = find_markers(
@@ -95,6 +95,19 @@ def load_chat(cfg: SftConfig, dataset: DatasetConfig | None, tokenizer: TextToke
     rendered = chat.render(PLAIN_CHAT)
     require_agreement(probe, PLAIN_CHAT, rendered, probe.encode(rendered.text), markers)
     return chat
+
+
+def _compiled(cfg: SftConfig, text: str, tokenizer: TextTokenizer) -> ChatTemplate:
+    """The template; with pictures, one that prints nothing of a plain text is handed lists of parts (LLaVA's)."""
+    variables = (tokenizer.special_tokens, dict(cfg.chat_template_kwargs))
+    template = ChatTemplate(text, *variables)
+    if cfg.processor_type is None:
+        return template
+    try:
+        printed = {span.message for span in template.render(PLAIN_CHAT).spans if span.field == "content"}
+    except RowError:
+        printed = set[int]()
+    return template if len(printed) == len(PLAIN_CHAT.messages) else ChatTemplate(text, *variables, listed=True)
 
 
 _WHOLE_TURNS = MaskPolicy(

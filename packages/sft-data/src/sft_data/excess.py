@@ -45,7 +45,8 @@ class Piece:
     def of(self, sample: TokenizedSample) -> TokenizedSample:
         """This piece of the sample that was made of `masked`."""
         window = slice(self.start, self.stop)
-        return TokenizedSample(sample.input_ids[window], sample.labels[window], self.row.origin)
+        tokens, labels = sample.input_ids[window], sample.labels[window]
+        return TokenizedSample(tokens, labels, self.row.origin, sample.pictured)
 
     @classmethod
     def whole(cls, row: Row, masked: Masked) -> Piece:
@@ -72,6 +73,8 @@ def fit(whole: Piece, example: Example, dataset: DatasetConfig, pipeline: Pipeli
     if whole.stop <= limit:
         return [whole]
     pieces: list[Piece] = []
+    if whole.masked.rendered.pictured is not None:
+        return pieces  # a piece would hold half a picture
     if strategy == "truncate":
         pieces = [replace(whole, stop=limit)]
     elif strategy == "split":

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,6 +70,58 @@ def remote_errors() -> tuple[type[Exception], ...]:
         "gcsfs.retry": ("HttpError",),
     }
     return _errors_of_loaded(known)
+
+
+def import_pillow() -> tuple[Any, Any]:
+    """A function from bytes to an opened, not yet decoded, picture; and Pillow's `ImageOps`.
+
+    The function raises ValueError for a picture that Pillow itself calls a decompression bomb.
+
+    Raises:
+        DataError: `sft-data[vision]` is not installed.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise _without_vision("Pillow") from None
+
+    def opened(raw: bytes) -> Any:
+        try:
+            return Image.open(BytesIO(raw))
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from None
+
+    return opened, ImageOps
+
+
+def _without_vision(library: str) -> DataError:
+    return DataError(f"pictures need {library}, which is missing", where="pictures", fix="install `sft-data[vision]`")
+
+
+@cache
+def load_processor(source: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """The processor of a model, as transformers' AutoProcessor gives it; loaded once.
+
+    Raises:
+        DataError: there is none, it takes no pictures, or `sft-data[vision]` is not installed.
+    """
+    try:
+        from transformers import AutoProcessor
+    except ImportError:
+        raise _without_vision("transformers") from None
+    try:
+        found = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except ImportError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        fix = "install `sft-data[vision]`"
+        raise DataError(f"the processor cannot be loaded: {lines[0]}", where=repr(source), fix=fix) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        fix = "use a model that takes pictures and comes with processor_config.json, or remove `processor_type`"
+        raise DataError(f"the processor cannot be loaded: {_cause(error)}", where=repr(source), fix=fix) from None
+    if not hasattr(found, "image_processor") or not hasattr(found, "tokenizer"):
+        fix = "use a model that takes pictures, or remove `processor_type`"
+        raise DataError(f"{type(found).__name__} is no processor of pictures and text", where=repr(source), fix=fix)
+    return found
 
 
 def _errors_of_loaded(known: dict[str, tuple[str, ...]]) -> tuple[type[Exception], ...]:

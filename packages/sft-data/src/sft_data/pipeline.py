@@ -18,11 +18,13 @@ from sft_data.mask import (
     broken_promise,
     double_begin,
     expand_turns,
+    ignore_pictures,
     label_tokens,
     refuse_special_in_content,
     segment_regions,
     turn_regions,
 )
+from sft_data.pictured import Pictures, without_origins
 from sft_data.render import render_segments
 from sft_data.row import Row, RowError
 from sft_data.templates import choose_template
@@ -61,6 +63,7 @@ class Pipeline:
 
     Attributes:
         tokenizer: as given, with the template's own stop tokens in front of `stop_ids`.
+        pictures: the processor of pictures, if there is one.
 
     Raises:
         DataError: a chat data set without a template, or a template that cannot be used.
@@ -68,6 +71,8 @@ class Pipeline:
 
     def __init__(self, cfg: SftConfig, tokenizer: TextTokenizer) -> None:
         self._cfg = cfg
+        self.pictures = Pictures(cfg, tokenizer)
+        tokenizer = self.pictures.tokenizer
         self._chats: dict[tuple[str | None, str | None], Chat] = {}
         self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
         self._proven = 0
@@ -111,18 +116,21 @@ class Pipeline:
         return found
 
     def render(self, row: Row, dataset: DatasetConfig) -> tuple[Example, Rendered]:
-        """The row's example and text; raises RowError."""
+        """The row's example and text, with its pictures in place; raises RowError."""
         example = FORMATS[dataset.type](row, dataset)
+        return example, self.pictures.placed(example, self._rendered(example, dataset), dataset)
+
+    def _rendered(self, example: Example, dataset: DatasetConfig) -> Rendered:
         if isinstance(example, Tokens):
             text = "".join(self._pieces(example))
-            return example, Rendered(text, (Span(0, len(text), 0, "input_ids", 0),), ("text",))
+            return Rendered(text, (Span(0, len(text), 0, "input_ids", 0),), ("text",))
         if isinstance(example, Segments):
             special = self.tokenizer.special_tokens
             if example.complete:
-                return example, render_segments(example, bos="", eos="")
+                return render_segments(example, bos="", eos="")
             bos = special["bos_token"] if self.tokenizer.adds_bos else ""
-            return example, render_segments(example, bos=bos, eos=special.get("eos_token", ""))
-        return example, self.chat(dataset).render(example)
+            return render_segments(example, bos=bos, eos=special.get("eos_token", ""))
+        return self.chat(dataset).render(example)
 
     def examples(self, row: Row, dataset: DatasetConfig) -> list[tuple[Row, Example, Rendered]]:
         """The row's example and text, or with `expand_turns` those of each trained turn; raises RowError."""
@@ -161,7 +169,10 @@ class Pipeline:
             return Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
         chat = self.chat(dataset)
         regions = turn_regions(example, rendered, encoded, chat.markers, policy)
-        masked = Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+        labels = label_tokens(encoded, regions, special)
+        if rendered.pictured is not None and rendered.pictured.spans:
+            labels = ignore_pictures(encoded, rendered.pictured.spans, regions, labels)
+        masked = Masked(rendered, encoded, regions, labels)
         self._prove(example, masked, chat)
         return masked
 
@@ -195,6 +206,9 @@ class Pipeline:
             raise RowError("double_bos", f"the template writes {bos!r} more than once")
         self._proven += 1
         if self._proven <= _CHECKED_ALL or self._proven % _CHECKED_EVERY == 0:
+            if rendered.pictured is not None:  # the second way knows pictures by their placeholders alone
+                rendered = rendered.pictured.before
+                encoded = self.tokenizer.encode_batch([rendered.text])[0]
             require_agreement(self._probe(chat), example, rendered, encoded, chat.markers)
 
     def masked_row(self, row: Row, dataset: DatasetConfig) -> Masked:
@@ -208,7 +222,7 @@ class Pipeline:
 
     def sample(self, row: Row, masked: Masked) -> TokenizedSample:
         """What is kept of a masked row."""
-        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin)
+        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin, without_origins(masked.rendered.pictured))
 
     def prompt(self, conversation: Conversation, dataset: DatasetConfig) -> str:
         """The text that the model gets before it answers; raises RowError."""

@@ -18,15 +18,18 @@ from sft_data.row import BadRow, Row, RowError
 from sft_data.source import fingerprint_source, read_rows
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
+    PicturedStore,
     SampleStore,
     fetch_prepared,
     fingerprint,
     local_folder,
+    pictured_file,
     publish_prepared,
     read_manifest,
     write_prepared,
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
+from sft_data.vision import PictureProcessor
 from sft_schema import SftConfig
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Example, Manifest, Rendered, Tokens
@@ -48,6 +51,7 @@ class Prepared:
         eval: samples to evaluate on, or None.
         tokenizer: with the template's stop tokens in front of `stop_ids`.
         detected: a sentence for each `type: auto`, which format it is and why.
+        processor: the model's processor of pictures, with `processor_type`.
     """
 
     folder: Path
@@ -56,6 +60,11 @@ class Prepared:
     eval: SampleStore | None
     tokenizer: TextTokenizer
     detected: tuple[str, ...] = ()
+    processor: PictureProcessor | None = None
+
+    def pictured(self, split: str) -> PicturedStore:
+        """Texts and pictures behind the samples of `train` or `eval`, where there is a processor; raises DataError."""
+        return PicturedStore(pictured_file(self.folder, split))
 
 
 def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
@@ -79,7 +88,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
         manifest = _build(cfg, pipeline, folder, notify or _silent)
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
-    return Prepared(folder, manifest, SampleStore(folder / "train.arrow"), held_out, pipeline.tokenizer, detected)
+    train, processor = SampleStore(folder / "train.arrow"), pipeline.pictures.processor
+    return Prepared(folder, manifest, train, held_out, pipeline.tokenizer, detected, processor)
 
 
 def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
@@ -154,7 +164,7 @@ def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
         sources=[fingerprint_source(each) for each in (*cfg.datasets, *cfg.test_datasets)],
         tokenizer=pipeline.tokenizer.folder / "tokenizer.json",
         chat_template="\0".join(pipeline.templates) or None,
-        versions=_versions() | _functions(cfg),
+        versions=_versions() | _functions(cfg) | pipeline.pictures.versions(),
     )
 
 

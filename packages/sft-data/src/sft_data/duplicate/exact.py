@@ -8,10 +8,12 @@ from sft_schema.record import TokenizedSample
 
 
 def digest_of(sample: TokenizedSample, *, labels: bool = True) -> bytes:
-    """16 bytes that stand for the tokens, and for which of them are trained."""
+    """16 bytes that stand for the tokens and pictures, and for which tokens are trained."""
     digest = hashlib.blake2b(sample.input_ids.tobytes(), digest_size=16)
     if labels:
         digest.update(sample.labels.tobytes())
+    for picture in sample.pictured.pictures if sample.pictured else ():
+        digest.update(picture.digest.encode())
     return digest.digest()
 
 

@@ -8,33 +8,35 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from sft_data.format.message import read_message
+from sft_data.format.pictures import holds_pictures, take_pictures
 from sft_data.format.tools import read_calls, read_tools
 from sft_data.format.training import join_parts, take_details, take_flag
 from sft_data.row import Row, RowError
 from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation, TrainSpan
+from sft_schema.record import Conversation
 
 MESSAGE_COLUMNS = ("messages", "conversations")
 """Where messages are looked for when `field_messages` does not say."""
 
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
-    """The row's messages and tools, and what the row says about their training.
+    """The row's messages, tools and pictures, and what the row says about their training.
 
     Raises:
         RowError: `missing_column`, `wrong_type`, `no_messages`, `bad_message`, `bad_tool`, `bad_tool_call`,
-            `not_text_part`, `bad_training_flag` or `bad_training_detail`.
+            `not_text_part`, `bad_picture`, `picture_count`, `bad_training_flag` or `bad_training_detail`.
     """
     messages = _messages(row, cfg)
     trained: list[bool | None] = []
-    parts: list[TrainSpan] = []
+    pictures, parts = take_pictures(messages, row, cfg)
     for index, message in enumerate(messages):
         trained.append(take_flag(message, cfg.message_field_training, index))
         parts.extend(take_details(message, cfg.message_field_training_detail, index))
         for field in ("content", cfg.template_thinking_key):
-            parts.extend(join_parts(message, field, index))
+            if not holds_pictures(message.get(field)):
+                parts.extend(join_parts(message, field, index))
         read_calls(message, index)
-    values: dict[str, Any] = {"messages": messages, "parts": parts}
+    values: dict[str, Any] = {"messages": messages, "parts": parts, "pictures": pictures}
     if any(each is not None for each in trained):
         values["trained"] = trained
     if tools := read_tools(_list(row, cfg.field_tools)):

@@ -4,6 +4,7 @@ from sft_data.mask.expand import expand_turns
 from sft_data.mask.increment import Probe, find_disagreement, find_increments
 from sft_data.mask.labels import label_tokens, refuse_special_in_content, special_in_content, trained_region_of
 from sft_data.mask.markers import PLAIN_CHAT, TurnMarkers, find_markers
+from sft_data.mask.pictures import ignore_pictures
 from sft_data.mask.policy import MaskPolicy
 from sft_data.mask.proof import broken_promise, double_begin
 from sft_data.mask.segments import segment_regions
@@ -20,6 +21,7 @@ __all__ = [
     "find_disagreement",
     "find_increments",
     "find_markers",
+    "ignore_pictures",
     "label_tokens",
     "refuse_special_in_content",
     "segment_regions",

@@ -22,13 +22,16 @@ class ChatTemplate:
         text: the Jinja source.
         special_tokens: `bos_token`, `eos_token`... as the template's variables.
         arguments: further variables, such as `enable_thinking`.
+        listed: a text content is handed over as a list of one text part, which is all that some templates read.
 
     Raises:
         DataError: the source is not valid Jinja.
     """
 
-    def __init__(self, text: str, special_tokens: dict[str, str], arguments: dict[str, Any]) -> None:
-        self.text = text
+    def __init__(
+        self, text: str, special_tokens: dict[str, str], arguments: dict[str, Any], *, listed: bool = False
+    ) -> None:
+        self.text, self._listed = text, listed
         self._variables: dict[str, Any] = {**special_tokens, **arguments}
         try:
             self._template = make_environment().from_string(text)
@@ -42,6 +45,8 @@ class ChatTemplate:
             RowError: `template_refused` when the template raises, `not_text` for half a surrogate pair.
         """
         messages = [_traced_message(each.for_template(), index) for index, each in enumerate(conversation.messages)]
+        if self._listed:
+            messages = [_as_list(each) for each in messages]
         tools = None if conversation.tools is None else list(conversation.tools)
         context: dict[str, Any] = {
             "messages": messages,
@@ -68,6 +73,11 @@ def require_text(text: str) -> None:
     except UnicodeEncodeError as error:
         detail = f"character {error.start} is half a surrogate pair, which no encoding can hold"
         raise RowError("not_text", detail) from None
+
+
+def _as_list(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def _traced_message(message: dict[str, Any], index: int) -> dict[str, Any]:

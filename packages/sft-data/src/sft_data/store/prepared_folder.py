@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sft_data.row import BadRow
+from sft_data.store.pictured import pictured_file, write_pictured
 from sft_data.store.samples import write_samples
 from sft_schema import DataError
 from sft_schema.record import Manifest, TokenizedSample
@@ -25,6 +26,8 @@ def write_prepared(
     try:
         for name, samples in splits.items():
             write_samples(unfinished / f"{name}.arrow", samples)
+            if samples and samples[0].pictured is not None:
+                write_pictured(pictured_file(unfinished, name), samples)
         with (unfinished / "quarantine.jsonl").open("w", encoding="utf-8") as lines:
             for row in bad:
                 lines.write(json.dumps(_quarantined(row), ensure_ascii=True) + "\n")

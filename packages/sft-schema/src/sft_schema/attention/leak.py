@@ -114,13 +114,18 @@ class RowSettings(Protocol):
     def micro_batch_size(self) -> int: ...  # noqa: D102
     @property
     def eval_batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def processor_type(self) -> str | None: ...  # noqa: D102
 
 
 def sharing_setting(cfg: RowSettings) -> str | None:
     """The setting, with its value, that puts several samples into one row; None when each has a row of its own.
 
-    The rows of a batch are joined to one row and not padded, so a batch of two rows is shared as well.
+    The rows of a batch are joined to one row and not padded, so a batch of two rows is shared as well. With pictures
+    (`processor_type`) they are padded and stay apart.
     """
+    if cfg.processor_type is not None:
+        return None
     if cfg.sample_packing:
         return "sample_packing true"
     sizes = {"micro_batch_size": cfg.micro_batch_size, "eval_batch_size": cfg.eval_batch_size}

@@ -10,6 +10,7 @@ from sft_schema.config.mix import MixingSection
 from sft_schema.config.model import ModelSection, SpecialTokens
 from sft_schema.config.optimizer import LrGroup, OptimizerSection, RateSection, ScheduleSection
 from sft_schema.config.pack import PackingSection
+from sft_schema.config.picture import PictureSection
 from sft_schema.config.quantise import BitsAndBytesSettings, QuantisationSection
 from sft_schema.config.root import SftConfig
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
@@ -41,6 +42,7 @@ __all__ = [
     "OptimizerSection",
     "OutcomeSection",
     "PackingSection",
+    "PictureSection",
     "PrecisionSection",
     "QuantisationSection",
     "RateSection",

@@ -36,6 +36,14 @@ class ConversationConfig(Section):
     field_messages: str | None = setting(
         "Column that holds the messages (chat_template); without it `messages`, else `conversations`.", None
     )
+    field_images: str | None = setting(
+        "Column that holds the pictures of `<image>` and of image parts without an address, in order; without it "
+        "`images`, else `image`.",
+        None,
+    )
+    image_folder: str | None = setting(
+        "Folder of pictures that are named by a relative path; without it the folder of the data.", None, min_length=1
+    )
     field_tools: str = setting("Column that holds the tools (chat_template).", "tools")
     message_property_mappings: dict[str, str] = setting(
         "Message property to key of the row's message, such as `role: from`; ShareGPT's `from` and `value` are known.",

@@ -11,6 +11,7 @@ from sft_schema.config.mix import MixingSection
 from sft_schema.config.model import ModelSection
 from sft_schema.config.optimizer import OptimizerSection, RateSection, ScheduleSection
 from sft_schema.config.pack import PackingSection
+from sft_schema.config.picture import PictureSection
 from sft_schema.config.quantise import QuantisationSection
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
 from sft_schema.config.service import ServiceSection
@@ -37,6 +38,7 @@ class SftConfig(
     PackingSection,
     MaskSection,
     MixingSection,
+    PictureSection,
     DataSection,
     ModelSection,
 ):

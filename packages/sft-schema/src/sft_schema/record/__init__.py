@@ -4,6 +4,7 @@ from sft_schema.record.inspect import InspectedToken
 from sft_schema.record.manifest import Manifest, SplitCounts
 from sft_schema.record.message import Conversation, Example, Message, Segment, Segments, Tokens, TrainSpan
 from sft_schema.record.pack import PackedBatch, PackedRow, PackPlan
+from sft_schema.record.picture import Picture, Pictured, PictureSource
 from sft_schema.record.rendered import Region, Rendered, Span
 from sft_schema.record.summary import GeneratedAnswer, RunSummary
 from sft_schema.record.token import RowOrigin, TokenizedSample
@@ -18,6 +19,9 @@ __all__ = [
     "PackPlan",
     "PackedBatch",
     "PackedRow",
+    "Picture",
+    "PictureSource",
+    "Pictured",
     "Region",
     "Rendered",
     "RowOrigin",

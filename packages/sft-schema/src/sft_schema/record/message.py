@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from sft_schema.record.picture import PictureSource
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,12 +63,14 @@ class Conversation(_Record):
         trained: for each message what the data says about its training, None for nothing; empty when no message
             says anything.
         parts: of messages whose text is trained in part.
+        pictures: in the order of the content parts of type `image`.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
     trained: tuple[bool | None, ...] = ()
     parts: tuple[TrainSpan, ...] = ()
+    pictures: tuple[PictureSource, ...] = ()
 
 
 class Segment(_Record):

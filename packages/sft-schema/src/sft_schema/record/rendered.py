@@ -10,6 +10,10 @@ A span says: these characters are that part of that message. What no span covers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sft_schema.record.picture import Pictured
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,11 @@ class Rendered:
         spans: in order of `start`; spans of one message may be apart, spans never overlap.
         roles: role of each message or segment.
         generations: characters inside the template's `{% generation %}` blocks, as (start, end).
+        pictured: with a processor for pictures: the text before pictures took their places, and which they are.
     """
 
     text: str
     spans: tuple[Span, ...]
     roles: tuple[str, ...]
     generations: tuple[tuple[int, int], ...] = ()
+    pictured: Pictured | None = None

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sft_schema.record.picture import Pictured
+
     IntArray: TypeAlias = NDArray[np.signedinteger[Any]]
 
 
@@ -35,8 +37,10 @@ class TokenizedSample:
         input_ids: int32 `[n]`.
         labels: int32 `[n]`, unshifted: the token itself where it is trained, IGNORE_INDEX elsewhere.
         origin: the row it came from.
+        pictured: while data are prepared with a processor for pictures: text and pictures behind the tokens.
     """
 
     input_ids: IntArray
     labels: IntArray
     origin: RowOrigin
+    pictured: Pictured | None = None

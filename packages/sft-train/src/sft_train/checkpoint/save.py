@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from sft_train.checkpoint.modes import make_readable
 
 
-def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: Any, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, folder: Path) -> None:
     """Writes all that is needed to use the model: weights or adapter, configs, tokenizer and chat template.
 
     Beside an adapter there is no config.json: transformers would take the folder for a whole model and miss the
@@ -18,7 +18,7 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> 
 
     Args:
         model: bare, or with an adapter (which alone is written then).
-        tokenizer: with the chat template of the training.
+        tokenizer: with the chat template of the training; or the processor around it.
         folder: `output_dir`.
     """
     bare: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model

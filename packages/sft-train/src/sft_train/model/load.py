@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    set_seed,
+)
 
 from sft_schema import ConfigError, Issue
 from sft_schema.config import ModelSection
@@ -52,11 +59,16 @@ def load_model(
     return model
 
 
+def _class_of(cfg: ModelSection) -> Any:
+    """Whichever of transformers' classes has the parts that are trained: with pictures the vision tower too."""
+    return AutoModelForCausalLM if cfg.processor_type is None else AutoModelForImageTextToText
+
+
 def _random(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
     config = AutoConfig.from_pretrained(
         cfg.base_model, revision=cfg.revision_of_model, trust_remote_code=cfg.trust_remote_code
     )
-    model = AutoModelForCausalLM.from_config(
+    model = _class_of(cfg).from_config(
         config,
         dtype=torch.float32,
         attn_implementation=cfg.attn_implementation,
@@ -66,7 +78,7 @@ def _random(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
 
 
 def _pretrained(cfg: ModelSection, quantised: BitsAndBytesConfig | None) -> tuple[PreTrainedModel, set[str]]:
-    loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+    loaded: tuple[PreTrainedModel, dict[str, Any]] = _class_of(cfg).from_pretrained(
         cfg.base_model,
         revision=cfg.revision_of_model,
         trust_remote_code=cfg.trust_remote_code,

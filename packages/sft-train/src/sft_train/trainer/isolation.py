@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sft_schema import BACKENDS, ConfigError, Issue, SftConfig
+from sft_schema.attention import sharing_setting
 from sft_train.loss import ForwardCall, logits_at
 
 _LENGTHS = (5, 9)
@@ -34,7 +35,7 @@ def check_isolation(model: nn.Module, cfg: SftConfig, call: ForwardCall) -> None
     Raises:
         ConfigError: with the difference found.
     """
-    if not cfg.sample_packing and cfg.micro_batch_size == cfg.eval_batch_size == 1:
+    if sharing_setting(cfg) is None:
         return
     attn_implementation = cfg.attn_implementation
     dtype = "bfloat16" if BACKENDS[attn_implementation].attn_needs_dtype_cast else "float32"

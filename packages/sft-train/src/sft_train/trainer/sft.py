@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     DefaultFlowCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    ProcessorMixin,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -26,7 +28,7 @@ from transformers.trainer_utils import SaveStrategy
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.checkpoint import STATE
-from sft_train.loss import forward_call, summed_loss
+from sft_train.loss import forward_call, padded_nll, summed_loss
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
@@ -34,6 +36,7 @@ from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
 from sft_train.trainer.offload import OffloadedActivations
+from sft_train.trainer.pictured import PicturedBatches
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.throughput import Throughput
 
@@ -49,7 +52,7 @@ class SftTrainer(Trainer):
         args: see `training_arguments`.
         cfg: the whole config.
         prepared: the data.
-        tokenizer: saved with every checkpoint.
+        tokenizer: saved with every checkpoint; or the processor around it.
         callbacks: besides the Trainer's own.
 
     Attributes:
@@ -68,7 +71,7 @@ class SftTrainer(Trainer):
         *,
         cfg: SftConfig,
         prepared: Prepared,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
@@ -85,18 +88,21 @@ class SftTrainer(Trainer):
         self._evaluated: tuple[int, float] | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
+        pictured = prepared.processor is not None
         flow = Flow(cfg, self.rows.steps(cfg.gradient_accumulation_steps), evaluates=held_out is not None)
         super().__init__(
             model,
             args,
             train_dataset=StoredRows(prepared.train, len(self.rows.plan)),
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
-            data_collator=to_tensors,
+            data_collator=PicturedBatches(prepared, "train") if pictured else to_tensors,
             processing_class=tokenizer,
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs = True
-        self.summed_loss = summed_loss(self.model, cfg, self.call)
+        plain = summed_loss(self.model, cfg, self.call)
+        self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
+        self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
         self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext
         if cfg.gradient_checkpointing_kwargs.use_reentrant and cfg.adapter is not None:
@@ -142,7 +148,7 @@ class SftTrainer(Trainer):
         return DataLoader(
             self.train_dataset,
             batch_sampler=self.rows,
-            collate_fn=to_tensors,
+            collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
@@ -217,7 +223,7 @@ class SftTrainer(Trainer):
             processes=self.args.world_size,
         )
         rows = StoredRows(store, len(store))
-        batches = (self._prepare_inputs(to_tensors([rows[each] for each in share])) for share in shares)
+        batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
         return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

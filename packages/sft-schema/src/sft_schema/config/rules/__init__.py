@@ -18,6 +18,7 @@ from sft_schema.config.rules.evaluation import EVALUATION_RULES
 from sft_schema.config.rules.mask import MASK_RULES
 from sft_schema.config.rules.optimizer import OPTIMIZER_RULES
 from sft_schema.config.rules.outcome import OUTCOME_RULES
+from sft_schema.config.rules.picture import PICTURE_RULES
 from sft_schema.config.rules.quantise import QUANTISATION_RULES
 from sft_schema.config.rules.rule import Check, Finding, Rule
 from sft_schema.config.rules.schedule import SCHEDULE_RULES
@@ -30,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     *QUANTISATION_RULES,
     *DATA_RULES,
     *MASK_RULES,
+    *PICTURE_RULES,
     *EVALUATION_RULES,
     *OPTIMIZER_RULES,
     *SCHEDULE_RULES,

@@ -1,0 +1,97 @@
+"""Batches of samples with pictures: filled up to one length, not joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from sft_data import PictureProcessor, Prepared, picture_batch
+from sft_schema import IGNORE_INDEX, ConfigError, Issue, SftConfig
+from sft_schema.record import PackedRow
+
+
+class PicturedBatches:
+    """Rows of one sample each to tensors; reads the pictures and asks the processor once per batch.
+
+    Args:
+        prepared: has a processor.
+        split: `train` or `eval`.
+    """
+
+    def __init__(self, prepared: Prepared, split: str) -> None:
+        assert prepared.processor is not None, "without a processor rows are joined end to end"
+        self._processor: PictureProcessor = prepared.processor
+        self._samples = prepared.train if split == "train" else prepared.eval
+        self._pictured = prepared.pictured(split)
+
+    def __call__(self, rows: Sequence[PackedRow]) -> dict[str, Any]:
+        """A batch as `padded_nll` takes it.
+
+        Args:
+            rows: b rows; one without samples (a blank row) becomes the first sample with nothing trained.
+
+        Returns:
+            `model_inputs`, what the model's forward takes, of b rows of t tokens; `columns`, `predict_at` and
+            `targets` int64; `input_ids` int64 `[n]`: all tokens but those that fill up, for counting.
+
+        Raises:
+            DataError: see `picture_batch`.
+        """
+        assert self._samples is not None
+        indices = [int(row.samples[0]) if len(row.samples) else 0 for row in rows]
+        texts, pictures = zip(*(self._pictured[index] for index in indices), strict=True)
+        samples = [self._samples[index] for index in indices]
+        inputs = picture_batch(samples, texts, pictures, self._processor)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        labels = np.full(ids.shape, IGNORE_INDEX, dtype=np.int64)
+        for number, row in enumerate(rows):
+            if len(row.samples):
+                labels[number, : len(row.labels)] = row.labels
+        return {
+            "model_inputs": {name: _tensor(value) for name, value in inputs.items()},
+            "input_ids": torch.from_numpy(ids[mask != 0]),
+            **_wanted(labels),
+        }
+
+
+def _wanted(labels: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    """Where a trained token is predicted; see `padded_nll`."""
+    row, column = np.nonzero(labels[:, 1:] != IGNORE_INDEX)
+    columns = np.unique(column)
+    return {
+        "columns": torch.from_numpy(columns),
+        "predict_at": torch.from_numpy(row * len(columns) + np.searchsorted(columns, column)),
+        "targets": torch.from_numpy(labels[row, column + 1]),
+    }
+
+
+def _tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def saved_with_model(prepared: Prepared, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """What is saved beside the weights: the tokenizer, or the processor around it, with the training's template."""
+    if prepared.processor is None:
+        return tokenizer
+    processor = prepared.processor.backend
+    processor.tokenizer = tokenizer
+    processor.chat_template = tokenizer.chat_template
+    return processor
+
+
+def check_processes(cfg: SftConfig, processes: int) -> None:
+    """Refuses several processes that would wait for a gradient of the vision tower from one that has no picture.
+
+    Raises:
+        ConfigError: there are several, and `ddp_find_unused_parameters` is not set.
+    """
+    if cfg.processor_type is None or processes == 1 or cfg.ddp_find_unused_parameters:
+        return
+    message = f"{processes} processes wait for gradients that a batch without pictures does not have"
+    fix = "set `ddp_find_unused_parameters: true`"
+    raise ConfigError([Issue("pictures_on_some", ("ddp_find_unused_parameters",), message, fix)])
