@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from sft_data.optional import load_processor
 from sft_schema.config import ModelSection
+
+_MEDIA = re.compile(r"^(image|video|audio|vision|boi|eoi)(_\w+)?_token$")
+"""Attributes of a processor that hold the text of such a token."""
 
 REFUSALS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, StopIteration)
 """What processors raise for pictures that they cannot take, and for numbers of pictures that do not fit the text."""
@@ -31,8 +35,8 @@ class PictureProcessor:
         source = cfg.tokenizer_config or cfg.base_model
         revision = None if cfg.tokenizer_config else cfg.revision_of_model
         backend = load_processor(source, revision, cfg.trust_remote_code)
-        own = {key: value for key, value in vars(backend).items() if key.endswith("_token")}
-        return cls(backend, tuple(sorted({value for value in own.values() if isinstance(value, str) and value})))
+        own = (value for key, value in vars(backend).items() if _MEDIA.search(key))
+        return cls(backend, tuple(sorted({value for value in own if isinstance(value, str) and value})))
 
     @property
     def image_token(self) -> str:
