@@ -1,4 +1,4 @@
-# pyright: reportUnknownVariableType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportMissingTypeStubs=false, reportUnknownMemberType=false
 # (the libraries used here ship no complete types)
 """Libraries that are loaded only when something asks for them, because importing them takes long."""
 
@@ -110,7 +110,7 @@ def load_processor(source: str, revision: str | None, trust_remote_code: bool) -
     except ImportError:
         raise _without_vision("transformers") from None
     try:
-        found = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        found: Any = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except ImportError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         fix = "install `sft-data[vision]`"

@@ -28,7 +28,7 @@ from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
 from sft_train.quiet import without_progress_bars
 from sft_train.report import Course, summarise, write_config, write_summary
-from sft_train.trainer import SftTrainer, check_isolation, check_processes, saved_with_model, training_arguments
+from sft_train.trainer import SftTrainer, check_isolation, training_arguments
 
 
 @without_progress_bars()
@@ -63,7 +63,6 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
     args = training_arguments(cfg, compute)
-    check_processes(cfg, args.world_size)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
 
     with args.main_process_first(desc="preparing the data"):
@@ -75,12 +74,11 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    saved = saved_with_model(prepared, tokenizer)
     freeze_others(model, cfg)
     model = add_adapter(model, cfg)
 
     callbacks = run_callbacks(cfg, tell, identity, checkpoint, args, reports)
-    trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=saved, callbacks=callbacks)
+    trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
 
@@ -96,7 +94,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
 
     tell.stage(f"saving to {out}")
     if args.process_index == 0:
-        save_model(trainer.model, saved, out)
+        save_model(trainer.model, trainer.processing_class, out)
         write_config(cfg, out / "sft_config.yaml")
 
     after = examiner.score("after training")

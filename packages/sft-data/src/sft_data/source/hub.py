@@ -11,6 +11,7 @@ from sft_data.source.arrow_file import without_filled
 from sft_data.source.found import Rows
 from sft_data.source.locate import SavedFolder
 from sft_data.source.split import parse_split
+from sft_data.source.undecoded import undecoded
 from sft_schema import DataError
 from sft_schema.config import SourceConfig
 
@@ -38,7 +39,7 @@ def saved_dataset(folder: SavedFolder, cfg: SourceConfig) -> dict[str, Any]:
 
 def hub_rows(cfg: SourceConfig) -> Rows:
     """Every row with its number in the split."""
-    for index, values in enumerate(hub_dataset(cfg)):
+    for index, values in enumerate(undecoded(hub_dataset(cfg))):
         yield f"{cfg.path} {cfg.split} row {index}", without_filled(dict(values))
 
 
@@ -49,7 +50,7 @@ def saved_rows(folder: SavedFolder, cfg: SourceConfig) -> Rows:
         if part.name not in splits:
             fix = f"write one of {', '.join(sorted(splits))}"
             raise DataError(f"it has no split {part.name!r}", where=f"data set {cfg.path!r}", fix=fix)
-        for index, values in part.of(partial(_numbered, splits[part.name])):
+        for index, values in part.of(partial(_numbered, undecoded(splits[part.name]))):
             yield f"{folder.address} {part.name} row {index}", without_filled(dict(values))
 
 

@@ -26,7 +26,7 @@ def picture_batch(
     """What the processor makes of a batch, checked against the prepared tokens.
 
     Args:
-        samples: b samples.
+        samples: b samples, those with the most pictures first: Mllama's processor fails on a first row without any.
         texts: of each sample the text with one placeholder per picture.
         pictures: of each sample.
         processor: see there.
@@ -51,6 +51,18 @@ def picture_batch(
         raise DataError(message, where=places, fix=fix) from None
     inputs = dict(output)
     _require_prepared(samples, inputs["input_ids"], inputs["attention_mask"])
+    return _filled_up(inputs, len(samples))
+
+
+def _filled_up(inputs: Inputs, rows: int) -> Inputs:
+    """Mllama's aspect ratios for all rows: its processor (transformers 5.23) leaves out last rows without pictures."""
+    for name in ("aspect_ratio_ids", "aspect_ratio_mask"):
+        lacking = rows - len(inputs[name]) if name in inputs else 0
+        if lacking:
+            filling = np.zeros((lacking, *inputs[name].shape[1:]), dtype=inputs[name].dtype)
+            if name == "aspect_ratio_mask":
+                filling[..., 0] = 1  # as the processor does where a row has fewer pictures than another
+            inputs[name] = np.concatenate([inputs[name], filling])
     return inputs
 
 

@@ -77,7 +77,7 @@ def _replacements(text: str, output: Any, processor: PictureProcessor) -> list[_
     given: Any = output.get("text_replacement_offsets")
     if given is None:
         token = processor.image_token
-        return [_Replaced(*match.span(), token) for match in re.finditer(re.escape(token), text)]
+        return [_Replaced(match.start(), match.end(), token) for match in re.finditer(re.escape(token), text)]
     rows = cast("list[dict[str, Any]]", given[0])
     found = [_Replaced(*row["span"], row["replacement"]) for row in rows]
     return sorted(found, key=lambda each: each.start)

@@ -35,8 +35,9 @@ class PictureProcessor:
         source = cfg.tokenizer_config or cfg.base_model
         revision = None if cfg.tokenizer_config else cfg.revision_of_model
         backend = load_processor(source, revision, cfg.trust_remote_code)
-        own = (value for key, value in vars(backend).items() if _MEDIA.search(key))
-        return cls(backend, tuple(sorted({value for value in own if isinstance(value, str) and value})))
+        own: dict[str, Any] = vars(backend)
+        texts = {value for key, value in own.items() if _MEDIA.search(key) and isinstance(value, str) and value}
+        return cls(backend, tuple(sorted(texts)))
 
     @property
     def image_token(self) -> str:

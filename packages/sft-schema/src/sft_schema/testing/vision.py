@@ -1,9 +1,9 @@
-"""Tiny processors and pictures for tests, as the files that transformers and Pillow read: nothing to download.
+r"""Tiny processors and pictures for tests, as the files that transformers and Pillow read: nothing to download.
 
 Every family has its own way to write a picture into a text, with a template in the family's style:
 
-    llava      USER: <image>\\n...            16 times `<image>`; reads contents as lists alone, pictures first
-    qwen2_vl   <|vision_start|><|image_pad|>  as many as the picture is large, no fixed size
+    llava      USER: <image>\n...             16 times `<image>`; reads contents as lists alone, pictures first
+    qwen2_vl   <|vision_start|><|image_pad|>  as many as the picture is large; no fixed size
     gemma3     <start_of_image>               line breaks, a begin, 16 soft tokens, an end
     mllama     <|image|>                      one token; the picture goes through cross-attention
     pixtral    [IMG]                          one for each patch, a break after each line

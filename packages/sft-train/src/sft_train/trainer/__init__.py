@@ -2,7 +2,6 @@
 
 from sft_train.trainer.arguments import training_arguments
 from sft_train.trainer.isolation import check_isolation
-from sft_train.trainer.pictured import check_processes, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows
 from sft_train.trainer.sft import SftTrainer
 
@@ -11,7 +10,5 @@ __all__ = [
     "SftTrainer",
     "StoredRows",
     "check_isolation",
-    "check_processes",
-    "saved_with_model",
     "training_arguments",
 ]

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from sft_schema import SftConfig, TrainingError
 from sft_schema.config import BatchSection, MemorySection, accumulation_steps
 from sft_train.compute import Compute
+from sft_train.trainer.pictured import check_processes
 
 _CHECKPOINTING_NAMES = ("activation_checkpointing", "gradient_checkpointing")
 """New name first: 5.23 has both, the second deprecated; 5.17 has the second alone."""
@@ -27,6 +28,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
 
     Raises:
         TrainingError: several GPUs are visible to a single process.
+        ConfigError: see `check_processes`.
     """
     if compute.use_cpu:
         _join_on_cpu(cfg.ddp_timeout)
@@ -63,6 +65,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
     # Not handed to the constructor: what it asks of the moments of saving is less than our own rule does.
     args.load_best_model_at_end = cfg.load_best_model_at_end
     check_one_gpu(args.n_gpu)
+    check_processes(cfg, args.world_size)
     return args
 
 

@@ -43,8 +43,9 @@ class PicturedBatches:
             DataError: see `picture_batch`.
         """
         assert self._samples is not None
-        indices = [int(row.samples[0]) if len(row.samples) else 0 for row in rows]
-        texts, pictures = zip(*(self._pictured[index] for index in indices), strict=True)
+        found = [(row, index, *self._pictured[index]) for row in rows for index in (_sample_of(row),)]
+        found.sort(key=lambda each: -len(each[3]))  # as `picture_batch` takes them
+        rows, indices, texts, pictures = zip(*found, strict=True)
         samples = [self._samples[index] for index in indices]
         inputs = picture_batch(samples, texts, pictures, self._processor)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
@@ -57,6 +58,10 @@ class PicturedBatches:
             "input_ids": torch.from_numpy(ids[mask != 0]),
             **_wanted(labels),
         }
+
+
+def _sample_of(row: PackedRow) -> int:
+    return int(row.samples[0]) if len(row.samples) else 0
 
 
 def _wanted(labels: NDArray[np.int64]) -> dict[str, torch.Tensor]:

@@ -18,7 +18,6 @@ from transformers import (
     DefaultFlowCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    ProcessorMixin,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -36,7 +35,7 @@ from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
 from sft_train.trainer.offload import OffloadedActivations
-from sft_train.trainer.pictured import PicturedBatches
+from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.throughput import Throughput
 
@@ -52,7 +51,7 @@ class SftTrainer(Trainer):
         args: see `training_arguments`.
         cfg: the whole config.
         prepared: the data.
-        tokenizer: saved with every checkpoint; or the processor around it.
+        tokenizer: saved with every checkpoint, inside the processor where there is one.
         callbacks: besides the Trainer's own.
 
     Attributes:
@@ -71,7 +70,7 @@ class SftTrainer(Trainer):
         *,
         cfg: SftConfig,
         prepared: Prepared,
-        tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
+        tokenizer: PreTrainedTokenizerBase,
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
@@ -96,7 +95,7 @@ class SftTrainer(Trainer):
             train_dataset=StoredRows(prepared.train, len(self.rows.plan)),
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
             data_collator=PicturedBatches(prepared, "train") if pictured else to_tensors,
-            processing_class=tokenizer,
+            processing_class=saved_with_model(prepared, tokenizer),
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs = True

@@ -13,6 +13,19 @@ from sft_schema.errors import Path
 
 _CUTTING = ("truncate", "truncate_history", "split")
 _OF_ENTRIES = ("field_images", "image_folder")
+_REFUSED = (
+    ("do_causal_lm_eval", "answers are generated to questions of text alone", "set it to false"),
+    (
+        "dataset_near_deduplication",
+        "rows of the same words and other pictures are no duplicates",
+        "remove it, or set `dataset_exact_deduplication: true`",
+    ),
+    ("neftune_noise_alpha", "noise is for embeddings of text", "remove it"),
+    ("chunked_cross_entropy", "logits are computed whole", "remove it"),
+    ("cut_cross_entropy", "logits are computed whole", "remove it"),
+    ("plugins", "logits are computed whole", "remove it"),
+)
+"""Settings that are refused once they are on, why, and what to do."""
 _CLASHING = (
     "processor_type", "special_tokens_in_content", "expand_turns", "datasets", "test_datasets", "do_causal_lm_eval",
     "dataset_near_deduplication", "neftune_noise_alpha", "chunked_cross_entropy", "cut_cross_entropy", "plugins",
@@ -53,22 +66,20 @@ def _clash(cfg: SftConfig) -> Finding | None:
 
 
 def _clashes(cfg: SftConfig) -> Iterator[tuple[Path, str, str]]:
-    if cfg.special_tokens_in_content == "text":
-        why = "the model's processor would make tokens of them all the same"
-        yield ("special_tokens_in_content",), why, "write `error` or `allow`"
+    """Path, reason and fix of every setting that cannot be had with pictures."""
     for path, holder in [((), cfg), *entries(cfg)]:
         if holder.expand_turns:
             yield (*path, "expand_turns"), "they stay with one row", "set it to false"
-    if cfg.do_causal_lm_eval:
-        yield ("do_causal_lm_eval",), "answers are generated to questions of text alone", "set it to false"
-    if cfg.dataset_near_deduplication is not None:
-        why = "rows of the same words and other pictures are no duplicates"
-        yield ("dataset_near_deduplication",), why, "remove it, or set `dataset_exact_deduplication: true`"
-    if cfg.neftune_noise_alpha is not None:
-        yield ("neftune_noise_alpha",), "noise is for embeddings of text", "remove it"
-    for key in ("chunked_cross_entropy", "cut_cross_entropy", "plugins"):
+    for key, why, fix in _REFUSED:
         if getattr(cfg, key):
-            yield (key,), "logits are computed whole", "remove it"
+            yield (key,), why, fix
+    yield from _values(cfg)
+
+
+def _values(cfg: SftConfig) -> Iterator[tuple[Path, str, str]]:
+    if cfg.special_tokens_in_content == "text":
+        why = "the model's processor would make tokens of them all the same"
+        yield ("special_tokens_in_content",), why, "write `error` or `allow`"
     backend = find_backend(cfg.attn_implementation)
     if backend is not None and backend.isolation == "varlen":
         yield ("attn_implementation",), f"{backend.name} is given no padding mask here", "set it to `sdpa`"
