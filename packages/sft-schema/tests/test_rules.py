@@ -13,6 +13,7 @@ EVAL = "test_datasets: [{path: b.jsonl}]\n"
 
 CUT = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 LORA = "adapter: lora\nlora_target_linear: true\n"
+PICTURES = "processor_type: AutoProcessor\n"
 QLORA = "adapter: qlora\nload_in_4bit: true\nlora_target_linear: true\n"
 CHATS = "do_causal_lm_eval: true\ntest_datasets: [{path: b.jsonl}]\n"
 
@@ -33,6 +34,10 @@ BREAKS = {
     "lora_on_tensors": "adapter: lora\nlora_target_parameters: [experts.down_proj]\nlora_dropout: 0.1\n",
     "lora_numbered_layers": "adapter: lora\nlora_target_modules: [q_proj]\npeft_layers_pattern: [layers]\n",
     "lora_start": LORA + "load_in_8bit: true\npeft_init_lora_weights: olora\n",
+    "pictures_packed": PICTURES + "sample_packing: true\n",
+    "pictures_cut": PICTURES + "excess_length_strategy: split\n",
+    "pictures_without_processor": "fetch_images: true\n",
+    "not_with_pictures": PICTURES + "neftune_noise_alpha: 5\n",
     "unfrozen_weights": LORA + "unfrozen_parameters: [lm_head]\n",
     "two_quantisations": LORA + "load_in_4bit: true\nload_in_8bit: true\n",
     "quantised_without_adapter": "load_in_8bit: true\n",
@@ -309,3 +314,35 @@ def test_a_rule_stays_silent_when_its_setting_is_itself_wrong() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(MINIMAL + "adapter: loar\nlora_r: 4\n")
     assert [issue.code for issue in caught.value.issues] == ["wrong_value"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "key"),
+    [
+        ("special_tokens_in_content: text\n", "special_tokens_in_content"),
+        ("expand_turns: true\n", "expand_turns"),
+        (CHATS, "do_causal_lm_eval"),
+        ("dataset_near_deduplication: 0.9\n", "dataset_near_deduplication"),
+        ("chunked_cross_entropy: true\n", "chunked_cross_entropy"),
+        (f"plugins: [{CUT}]\n", "plugins"),
+        ("attn_implementation: flash_attention_2\n", "attn_implementation"),
+        ("dataset_prepared_path: s3://bucket/x\n", "dataset_prepared_path"),
+    ],
+)
+def test_with_pictures_what_is_for_text_alone_is_refused(extra: str, key: str) -> None:
+    parse_config(MINIMAL + PICTURES)
+    with pytest.raises(ConfigError) as caught:
+        parse_config(MINIMAL + PICTURES + extra)
+    assert [(issue.code, issue.path[-1]) for issue in caught.value.issues] == [("not_with_pictures", key)]
+
+
+@pytest.mark.parametrize("entry", ["field_images: photo", "image_folder: photos"])
+def test_settings_of_pictures_need_a_processor(entry: str) -> None:
+    with pytest.raises(ConfigError, match="has no effect without processor_type"):
+        parse_config(dataset(entry))
+    parse_config(dataset(entry) + PICTURES)
+
+
+def test_rows_with_pictures_share_a_batch_on_every_backend_that_pads() -> None:
+    """They are padded, not joined: what keeps packed samples apart does not matter."""
+    parse_config(MINIMAL + PICTURES + "micro_batch_size: 4\neval_batch_size: 4\n")

@@ -1,4 +1,5 @@
 # pyright: reportUnknownVariableType=false, reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
 # (the libraries used here ship no complete types)
 """Libraries that are loaded only when something asks for them, because importing them takes long."""
 

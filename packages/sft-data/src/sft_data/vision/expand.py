@@ -79,7 +79,7 @@ def _replacements(text: str, output: Any, processor: PictureProcessor) -> list[_
         token = processor.image_token
         return [_Replaced(match.start(), match.end(), token) for match in re.finditer(re.escape(token), text)]
     rows = cast("list[dict[str, Any]]", given[0])
-    found = [_Replaced(*row["span"], row["replacement"]) for row in rows]
+    found = [_Replaced(row["span"][0], row["span"][1], row["replacement"]) for row in rows]
     return sorted(found, key=lambda each: each.start)
 
 

@@ -34,8 +34,8 @@ class PictureProcessor:
         """The processor of `tokenizer_config`, else of `base_model`; raises DataError."""
         source = cfg.tokenizer_config or cfg.base_model
         revision = None if cfg.tokenizer_config else cfg.revision_of_model
-        backend = load_processor(source, revision, cfg.trust_remote_code)
-        own: dict[str, Any] = vars(backend)
+        backend: object = load_processor(source, revision, cfg.trust_remote_code)
+        own = vars(backend)
         texts = {value for key, value in own.items() if _MEDIA.search(key) and isinstance(value, str) and value}
         return cls(backend, tuple(sorted(texts)))
 

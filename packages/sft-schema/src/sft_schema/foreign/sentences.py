@@ -17,7 +17,12 @@ MODEL_CONFIG = (
 )
 LOW_MEMORY = "transformers loads models that way by itself"
 ONE_DEVICE = ("the model is always loaded on one device, whole, in float32", "remove it")
-TEXT_ONLY = ("images, audio and video are not trained on", "remove it and train on text")
+SOUND_AND_FILMS = ("audio and video are not trained on", "remove it and train on text and pictures")
+SIZE_OF_PICTURES = ("pictures get the size that the model's processor gives them", "remove it")
+PART_OF_VISION_MODEL = (
+    "which parts of a model of pictures are trained is said by the names of weights",
+    "remove it and name the weights to train in `unfrozen_parameters`, or train an adapter",
+)
 VOCABULARY = (
     "the vocabulary is not changed",
     "add the tokens to the tokenizer and the model beforehand, and give that model as `base_model`",

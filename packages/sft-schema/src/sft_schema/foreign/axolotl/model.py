@@ -78,11 +78,10 @@ TOKENIZER = (
     ),
     refused(*say.SYSTEM_MESSAGE, "default_system_message"),
     same("chat_template chat_template_jinja chat_template_kwargs eot_tokens"),
-    refused(
-        *say.TEXT_ONLY,
-        "processor_type processor_kwargs image_size image_resize_algorithm role_boundaries",
-        off="freeze_mm_modules",
-    ),
+    same("processor_type"),
+    refused(*say.SIZE_OF_PICTURES, "processor_kwargs image_size image_resize_algorithm"),
+    refused("turns are found by the chat template itself", "remove it", "role_boundaries"),
+    refused(*say.PART_OF_VISION_MODEL, off="freeze_mm_modules"),
 )
 
 ATTENTION = (

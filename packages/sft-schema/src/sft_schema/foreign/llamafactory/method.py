@@ -132,10 +132,19 @@ METHOD = (
 
 MODEL = (
     refused(
-        *say.TEXT_ONLY,
-        "image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps video_maxlen "
-        "audio_sampling_rate freeze_vision_tower freeze_multi_modal_projector",
-        off="freeze_language_model image_do_pan_and_scan crop_to_patches use_audio_in_video",
+        *say.SIZE_OF_PICTURES,
+        "image_max_pixels image_min_pixels",
+        off="image_do_pan_and_scan crop_to_patches",
+    ),
+    refused(
+        *say.SOUND_AND_FILMS,
+        "video_max_pixels video_min_pixels video_fps video_maxlen audio_sampling_rate",
+        off="use_audio_in_video",
+    ),
+    refused(
+        *say.PART_OF_VISION_MODEL,
+        "freeze_vision_tower freeze_multi_modal_projector",
+        off="freeze_language_model",
     ),
     refused(
         *say.VOCABULARY,
