@@ -163,23 +163,23 @@ def test_every_row_of_the_leaks_has_a_cause() -> None:
     assert all(row.causes and name == row.model_type for name, row in LEAKS.items())
 
 
-@pytest.mark.parametrize(
-    ("packing", "micro", "held_out", "said"),
-    [
-        (False, 1, 1, None),
-        (True, 1, 1, "sample_packing true"),
-        (False, 2, 1, "micro_batch_size 2"),
-        (False, 1, 3, "eval_batch_size 3"),
-    ],
-)
-def test_the_setting_that_makes_samples_share_a_row_is_named(
-    packing: bool, micro: int, held_out: int, said: str | None
-) -> None:
-    assert sharing_setting(Rows(packing, micro, held_out)) == said
-
-
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    sample_packing: bool
-    micro_batch_size: int
-    eval_batch_size: int
+    sample_packing: bool = False
+    micro_batch_size: int = 1
+    eval_batch_size: int = 1
+    processor_type: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (Rows(), None),
+        (Rows(sample_packing=True), "sample_packing true"),
+        (Rows(micro_batch_size=2), "micro_batch_size 2"),
+        (Rows(eval_batch_size=3), "eval_batch_size 3"),
+        (Rows(micro_batch_size=2, processor_type="AutoProcessor"), None),
+    ],
+)
+def test_the_setting_that_makes_samples_share_a_row_is_named(rows: Rows, said: str | None) -> None:
+    assert sharing_setting(rows) == said

@@ -201,6 +201,8 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "mix_strategy",  # LLaMA-Factory's name
         "mix_by",
         "special_tokens_in_content",
+        "fetch_images",
+        "max_image_pixels",
         "roles_to_train",  # axolotl has these three in an entry of `datasets` only
         "train_on_eos",
         "train_on_eot",

@@ -90,6 +90,10 @@ def _values(cfg: SftConfig) -> Iterator[tuple[Path, str, str]]:
 PICTURE_RULES: tuple[Rule, ...] = (
     Rule("pictures_packed", ("processor_type", "sample_packing"), _packed),
     Rule("pictures_cut", ("processor_type", "excess_length_strategy"), _cut),
-    Rule("pictures_without_processor", ("processor_type", *PictureSection.model_fields), _without_processor),
+    Rule(
+        "pictures_without_processor",
+        ("processor_type", "datasets", "test_datasets", *PictureSection.model_fields),
+        _without_processor,
+    ),
     Rule("not_with_pictures", _CLASHING, _clash),
 )
