@@ -121,7 +121,8 @@ def test_tools_and_arguments_given_as_text_become_objects() -> None:
         ({"messages": [ASK, SAY], "tools": [{"function": {"parameters": "{"}}]}, "bad_tool"),
         ({"messages": [ASK, {**SAY, "weight": 0.5}]}, "bad_training_flag"),
         ({"messages": [ASK, {**SAY, "train": "no"}]}, "bad_training_flag"),
-        ({"messages": [ASK, {"role": "assistant", "content": [{"type": "image"}]}]}, "not_text_part"),
+        ({"messages": [ASK, {"role": "assistant", "content": [{"type": "image"}]}]}, "picture_count"),
+        ({"messages": [ASK, {"role": "assistant", "content": [{"type": "audio"}]}]}, "not_text_part"),
         ({"messages": [ASK, {"role": "assistant", "content": [3]}]}, "bad_message"),
     ],
 )

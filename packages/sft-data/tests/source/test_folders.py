@@ -14,6 +14,7 @@ from sft_data.row import Row
 from sft_data.source import fingerprint_source, read_rows
 from sft_schema import DataError
 from sft_schema.config import DatasetConfig
+from sft_schema.testing.vision import write_png
 
 
 def write(file: Path, *texts: str) -> Path:
@@ -170,3 +171,24 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     file.chmod(0)
     with pytest.raises(DataError, match="Permission denied"):
         texts(file)
+
+
+@pytest.mark.extra("PIL")
+def test_pictures_of_a_saved_data_set_are_bytes_of_files(tmp_path: Path) -> None:
+    """Also inside lists and messages; nothing is decoded."""
+    raw = write_png(tmp_path / "red.png", 8, 8, (250, 0, 0)).read_bytes()
+    stored = {"bytes": raw, "path": "red.png"}
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "images": datasets.List(datasets.Image()),
+            "messages": datasets.List({"role": datasets.Value("string"), "photo": datasets.Image()}),
+        }
+    )
+    row = {"text": "a", "images": [stored, stored], "messages": [{"role": "user", "photo": stored}]}
+    datasets.Dataset.from_dict({key: [value] for key, value in row.items()}, features=features).save_to_disk(
+        tmp_path / "saved"
+    )
+    (found,) = read_rows(DatasetConfig(path=str(tmp_path / "saved")))
+    assert isinstance(found, Row)
+    assert found.values == row
