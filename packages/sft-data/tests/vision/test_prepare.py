@@ -77,6 +77,19 @@ def test_answers_are_trained_and_pictures_are_not(family: str, picture_config: M
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_texts_that_stand_for_pictures_are_known(
+    family: str, processor: Callable[[str], PictureProcessor], picture_config: Make, tmp_path: Path
+) -> None:
+    known = processor(family).media_tokens
+    assert IMAGE_TOKEN[family] in known
+    rows = [{"messages": [ASK, {"role": "assistant", "content": f"a {token} b"}]} for token in known]
+    write(tmp_path, {"messages": PLAIN}, *rows)
+    prepared = prepare(picture_config(family, special_tokens_in_content="allow", max_dropped_fraction="1"))
+    assert set(quarantined(prepared).values()) == {"picture_token_in_text"}
+    assert len(prepared.train) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_tokens_are_those_of_the_processors_own_chat_template(
     family: str, picture_config: Make, processor: Callable[[str], PictureProcessor], tmp_path: Path
 ) -> None:

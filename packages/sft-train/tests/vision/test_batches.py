@@ -14,9 +14,9 @@ from sft_data import Prepared, pack_row, prepare
 from sft_schema import ConfigError, DataError, SftConfig
 from sft_train.compute import Compute
 from sft_train.loss import forward_call, padded_nll
-from sft_train.model import load_model
+from sft_train.model import load_model, load_tokenizer
 from sft_train.trainer import training_arguments
-from sft_train.trainer.pictured import PicturedBatches
+from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import StoredRows
 
 pytestmark = pytest.mark.extra("torchvision")
@@ -75,6 +75,16 @@ def test_no_token_of_a_picture_is_a_target(family: str, vision_config: Callable[
     assert len(targets) > 30
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_of_text_alone_trains_the_language_model(family: str, vision_config: Callable[..., SftConfig]) -> None:
+    cfg = vision_config(family)
+    prepared, model = prepare(cfg), model_of(cfg).train()
+    batch = batch_of(prepared, [_TEXT_ROW])
+    assert "pixel_values" not in batch["model_inputs"]
+    padded_nll(model, batch, forward_call(model, cfg.attn_implementation)).backward()
+    assert model.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
 def test_a_blank_row_trains_nothing_and_keeps_every_weight_in_the_graph(
     vision_config: Callable[..., SftConfig],
 ) -> None:
@@ -103,6 +113,19 @@ def test_a_picture_that_changed_after_the_preparation_stops_the_run(
             batch_of(prepared, [0])
     finally:
         file.write_bytes(before)
+
+
+def test_what_is_saved_leaves_the_processor_of_other_preparations_alone(
+    vision_config: Callable[..., SftConfig],
+) -> None:
+    cfg = vision_config("llava")
+    prepared = prepare(cfg)
+    assert prepared.processor is not None
+    before = prepared.processor.backend.chat_template
+    tokenizer = load_tokenizer(cfg, prepared.tokenizer, model_of(cfg))
+    tokenizer.chat_template = "another"
+    assert saved_with_model(prepared, tokenizer).chat_template == "another"
+    assert prepared.processor.backend.chat_template == before
 
 
 def test_several_processes_need_to_look_for_unused_weights(

@@ -12,6 +12,8 @@ from sft_schema.config import ModelSection
 
 _MEDIA = re.compile(r"^(image|video|audio|vision|boi|eoi)(_\w+)?_token$")
 """Attributes of a processor that hold the text of such a token."""
+_OF_TOKENIZER = ("image_token", "boi_token", "eoi_token", "video_token", "audio_token")
+"""Where Gemma's tokenizer has them."""
 
 REFUSALS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, StopIteration)
 """What processors raise for pictures that they cannot take, and for numbers of pictures that do not fit the text."""
@@ -34,10 +36,8 @@ class PictureProcessor:
         """The processor of `tokenizer_config`, else of `base_model`; raises DataError."""
         source = cfg.tokenizer_config or cfg.base_model
         revision = None if cfg.tokenizer_config else cfg.revision_of_model
-        backend: object = load_processor(source, revision, cfg.trust_remote_code)
-        own = vars(backend)
-        texts = {value for key, value in own.items() if _MEDIA.search(key) and isinstance(value, str) and value}
-        return cls(backend, tuple(sorted(texts)))
+        backend = load_processor(source, revision, cfg.trust_remote_code)
+        return cls(backend, _media_tokens(backend))
 
     @property
     def image_token(self) -> str:
@@ -55,3 +55,13 @@ class PictureProcessor:
     def digest(self) -> str:
         """Changes with the settings that decide how many tokens a picture becomes."""
         return hashlib.sha256(self.backend.to_json_string().encode()).hexdigest()
+
+
+def _media_tokens(backend: Any) -> tuple[str, ...]:
+    found: set[Any] = {value for key, value in _attributes(backend).items() if _MEDIA.search(key)}
+    found |= {getattr(backend.tokenizer, name, None) for name in _OF_TOKENIZER}
+    return tuple(sorted(value for value in found if isinstance(value, str) and value))
+
+
+def _attributes(backend: object) -> dict[str, Any]:
+    return vars(backend)

@@ -12,6 +12,6 @@ class PictureSection(Section):
         "Pixels of the largest picture; a row with a larger one is set aside before the picture is decoded.",
         80_000_000,
         ge=1,
-        le=178_956_970,
+        le=178_000_000,
     )
     fetch_images: bool = setting("Fetch pictures that rows name by an address (`http://`, `https://`).", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def saved_with_model(prepared: Prepared, tokenizer: PreTrainedTokenizerBase) -> 
     """What is saved beside the weights: the tokenizer, or the processor around it, with the training's template."""
     if prepared.processor is None:
         return tokenizer
-    processor = prepared.processor.backend
+    processor = copy(prepared.processor.backend)  # the original still serves other preparations
     processor.tokenizer = tokenizer
     processor.chat_template = tokenizer.chat_template
     return processor
