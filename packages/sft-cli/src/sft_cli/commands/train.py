@@ -65,6 +65,12 @@ def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
 
 def _how_to_use(out: Path) -> str:
     """A command that prints an answer of the model in `out`, which is a whole model or an adapter."""
+    if (out / "processor_config.json").is_file():
+        asked = '[{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]'
+        call = (
+            f'pipeline("image-text-to-text", {json.dumps(str(out))})(text={asked})[0]["generated_text"][-1]["content"]'
+        )
+        return f"python -c {shlex.quote(f'from transformers import pipeline; print({call})')}"
     chat = (out / "chat_template.jinja").is_file()
     asked = '[{"role": "user", "content": "Hello"}]' if chat else '"Hello"'
     answer = '[0]["generated_text"]' + ('[-1]["content"]' if chat else "")
