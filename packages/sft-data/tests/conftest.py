@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ _CORPUS = [
     "user assistant system tool first question first answer second question second answer hello world",
     "numbers 0 1 2 3 4 5 6 7 8 9 and apples, pears, plums: 1 kg each!",
 ]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test marked `extra(library)` where that library is not installed."""
+    missing = [mark.args[0] for mark in item.iter_markers("extra") if find_spec(mark.args[0]) is None]
+    if missing:
+        pytest.skip(f"an extra: {', '.join(missing)} is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Tiny processors of five families, as transformers loads them: its import takes seconds, so they are loaded once."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,6 @@ import pytest
 from sft_data.vision import PictureProcessor
 from sft_schema import SftConfig, parse_config
 from sft_schema.testing.vision import write_png, write_processor
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test marked `extra(library)` where that library is not installed."""
-    missing = [mark.args[0] for mark in item.iter_markers("extra") if find_spec(mark.args[0]) is None]
-    if missing:
-        pytest.skip(f"an extra: {', '.join(missing)} is not installed")
 
 
 @pytest.fixture(scope="session")
