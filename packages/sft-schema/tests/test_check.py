@@ -145,6 +145,7 @@ def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
     check_example(Conversation(messages=(Message(role="user", content=""),)))
     check_example(Segments(segments=(Segment(text="", train=True, role="assistant", field="text"),)))
     check_example(Tokens((1, 2), (NO, 2)))
+    check_example(Tokens((1, 2), (NO, 2), (0.0, 0.5)))
     check_manifest(MANIFEST)
 
 
@@ -156,6 +157,9 @@ def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
         (Tokens((), ()), "an example without tokens"),
         (Tokens((1, 2), (NO,)), "tokens: 2 input_ids but 1 labels"),
         (Tokens((1, 2), (NO, 3)), "tokens: label 3 at token 1 is neither its id 2"),
+        (Tokens((1, 2), (NO, 2), (0.5,)), "tokens: 2 labels but 1 weights"),
+        (Tokens((1, 2), (NO, 2), (0.5, 0.5)), "tokens: weight 0.5 at token 0, whose label is -100"),
+        (Tokens((1, 2), (NO, 2), (0.0, 0.0)), "tokens: weight 0.0 at token 1, whose label is 2"),
         (Segments(segments=(Segment(text="a", train=True, role="x", field=""),)), "segment 0 does not say"),
     ],
 )

@@ -45,7 +45,8 @@ class Piece:
     def of(self, sample: TokenizedSample) -> TokenizedSample:
         """This piece of the sample that was made of `masked`."""
         window = slice(self.start, self.stop)
-        return TokenizedSample(sample.input_ids[window], sample.labels[window], self.row.origin)
+        weights = None if sample.weights is None else sample.weights[window]
+        return TokenizedSample(sample.input_ids[window], sample.labels[window], self.row.origin, weights)
 
     @classmethod
     def whole(cls, row: Row, masked: Masked) -> Piece:
@@ -156,6 +157,7 @@ def _left(conversation: Conversation, head: int, start: int) -> Conversation:
         update={
             "messages": tuple(conversation.messages[index] for index in kept),
             "trained": tuple(conversation.trained[index] for index in kept) if conversation.trained else (),
+            "weights": tuple(conversation.weights[index] for index in kept) if conversation.weights else (),
             "parts": tuple(
                 part.model_copy(update={"message": place[part.message]})
                 for part in conversation.parts

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
 
 from sft_data.detect import settle_formats
+from sft_data.duplicate import digest_of
 from sft_data.excess import Piece, fit
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
@@ -58,8 +57,10 @@ def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToke
     for number, (_, sample) in enumerate(samples):
         for position, token in enumerate(sample):
             # as in packing: nothing before a sample's first token may predict it
-            trained = token.trained and position > 0
-            tokens.append(InspectedToken(token.id, token.text, trained, token.message, token.role, token.field, number))
+            shown = replace(token, sample=number)
+            if position == 0 and token.trained:
+                shown = replace(shown, trained=False, weight=0.0, reason="first_token")
+            tokens.append(shown)
     return InspectedRow(index, tuple(tokens), tuple(origin for origin, _ in samples))
 
 
@@ -105,10 +106,11 @@ def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, str]]) -> Iterable
 def _tokens(piece: Piece, stored: TokenizedSample, pipeline: Pipeline) -> list[InspectedToken]:
     masked, encoded = piece.masked, piece.masked.encoded
     again = piece.of(pipeline.sample(piece.row, masked))
-    if not np.array_equal(again.input_ids, stored.input_ids) or not np.array_equal(again.labels, stored.labels):
+    if digest_of(again) != digest_of(stored):
         raise ContractError(f"{stored.origin.place} gives other tokens now than when it was prepared")
     regions = trained_region_of(encoded, masked.regions, pipeline.tokenizer.special_ids)
     spans = _span_of_tokens(masked)
+    in_part = {region.message for region in masked.regions}
     tokens: list[InspectedToken] = []
     shown_to = 0
     for index in range(piece.start, piece.stop):
@@ -116,9 +118,11 @@ def _tokens(piece: Piece, stored: TokenizedSample, pipeline: Pipeline) -> list[I
         text = masked.rendered.text[max(start, shown_to) : end]  # tokens of one character: the first shows it
         shown_to = max(shown_to, end)
         trained = int(masked.labels[index]) != IGNORE_INDEX
-        message, field = _reason(regions[index], spans[index])
+        message, field = _source(regions[index], spans[index])
+        reason = _reason(regions[index], message, in_part, trained=trained)
         role = None if message is None else masked.rendered.roles[message]
-        tokens.append(InspectedToken(int(encoded.ids[index]), text, trained, message, role, field, 0))
+        weight = float(trained) if masked.weights is None else float(masked.weights[index])
+        tokens.append(InspectedToken(int(encoded.ids[index]), text, trained, message, role, field, 0, weight, reason))
     return tokens
 
 
@@ -130,7 +134,15 @@ def _span_of_tokens(masked: Masked) -> list[Span | None]:
     return found
 
 
-def _reason(region: Region | None, span: Span | None) -> tuple[int | None, str]:
+def _reason(region: Region | None, message: int | None, in_part: Set[int], *, trained: bool) -> str:
+    if trained:
+        return "labels" if region is None else region.reason
+    if message is None:
+        return "template"
+    return "part_not_trained" if message in in_part else "turn_not_trained"
+
+
+def _source(region: Region | None, span: Span | None) -> tuple[int | None, str]:
     """Message and field of a token: its own field, else the trained turn that it completes, else template text."""
     if region is not None and region.reason == "end_of_turn":
         return region.message, "end_of_turn"

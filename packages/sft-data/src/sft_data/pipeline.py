@@ -22,6 +22,7 @@ from sft_data.mask import (
     refuse_special_in_content,
     segment_regions,
     turn_regions,
+    weigh_tokens,
 )
 from sft_data.render import render_segments
 from sft_data.row import Row, RowError
@@ -48,12 +49,14 @@ class Masked:
         encoded: tokens and their characters.
         regions: trained characters.
         labels: int32 `[n]`.
+        weights: float32 `[n]`, or None when every trained token counts 1.
     """
 
     rendered: Rendered
     encoded: Encoded
     regions: tuple[Region, ...]
     labels: NDArray[np.int32]
+    weights: NDArray[np.float32] | None = None
 
 
 class Pipeline:
@@ -158,12 +161,17 @@ class Pipeline:
             encoded = self._literal.encode(rendered, encoded)
         if isinstance(example, Segments):
             regions = segment_regions(example, rendered, policy)
-            return Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+            return self._labelled(rendered, encoded, regions)
         chat = self.chat(dataset)
         regions = turn_regions(example, rendered, encoded, chat.markers, policy)
-        masked = Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+        masked = self._labelled(rendered, encoded, regions)
         self._prove(example, masked, chat)
         return masked
+
+    def _labelled(self, rendered: Rendered, encoded: Encoded, regions: tuple[Region, ...]) -> Masked:
+        special = self.tokenizer.special_ids
+        labels = label_tokens(encoded, regions, special)
+        return Masked(rendered, encoded, regions, labels, weigh_tokens(encoded, regions, special))
 
     def _pieces(self, tokens: Tokens) -> list[str]:
         """The text of each token by itself; raises RowError."""
@@ -182,7 +190,8 @@ class Pipeline:
         ends = np.cumsum([len(piece) for piece in self._pieces(tokens)], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
         encoded = Encoded(np.array(tokens.input_ids, dtype=np.int32), starts, ends)
-        return Masked(rendered, encoded, (), labels)
+        weights = np.array(tokens.weights, dtype=np.float32) if tokens.weights else None
+        return Masked(rendered, encoded, (), labels, weights)
 
     def _prove(self, example: Conversation, masked: Masked, chat: Chat) -> None:
         """The promises on every row, the second way to find turns on the first rows and now and then later."""
@@ -208,7 +217,7 @@ class Pipeline:
 
     def sample(self, row: Row, masked: Masked) -> TokenizedSample:
         """What is kept of a masked row."""
-        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin)
+        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin, masked.weights)
 
     def prompt(self, conversation: Conversation, dataset: DatasetConfig) -> str:
         """The text that the model gets before it answers; raises RowError."""

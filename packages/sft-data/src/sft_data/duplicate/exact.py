@@ -8,10 +8,12 @@ from sft_schema.record import TokenizedSample
 
 
 def digest_of(sample: TokenizedSample, *, labels: bool = True) -> bytes:
-    """16 bytes that stand for the tokens, and for which of them are trained."""
+    """16 bytes that stand for the tokens, and for which of them are trained and how much they count."""
     digest = hashlib.blake2b(sample.input_ids.tobytes(), digest_size=16)
     if labels:
         digest.update(sample.labels.tobytes())
+        if sample.weights is not None:
+            digest.update(sample.weights.tobytes())
     return digest.digest()
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sft_data.format.message import read_message
 from sft_data.format.tools import read_calls, read_tools
-from sft_data.format.training import join_parts, take_details, take_flag
+from sft_data.format.training import Said, join_parts, take_details, take_flag
 from sft_data.row import Row, RowError
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation, TrainSpan
@@ -26,17 +26,19 @@ def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
             `not_text_part`, `bad_training_flag` or `bad_training_detail`.
     """
     messages = _messages(row, cfg)
-    trained: list[bool | None] = []
+    said: list[Said] = []
     parts: list[TrainSpan] = []
     for index, message in enumerate(messages):
-        trained.append(take_flag(message, cfg.message_field_training, index))
+        said.append(take_flag(message, cfg.message_field_training, index))
         parts.extend(take_details(message, cfg.message_field_training_detail, index))
         for field in ("content", cfg.template_thinking_key):
             parts.extend(join_parts(message, field, index))
         read_calls(message, index)
     values: dict[str, Any] = {"messages": messages, "parts": parts}
-    if any(each is not None for each in trained):
-        values["trained"] = trained
+    if any(each.train is not None for each in said):
+        values["trained"] = [each.train for each in said]
+    if any(each.weight != 1 for each in said):
+        values["weights"] = [each.weight for each in said]
     if tools := read_tools(_list(row, cfg.field_tools)):
         values["tools"] = tools
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from sft_data.mask.policy import MaskPolicy
@@ -23,11 +24,11 @@ def chosen_parts(conversation: Conversation, rendered: Rendered, turn: Region, p
     """
     parts = [part for part in conversation.parts if part.message == turn.message]
     if parts:
-        return [piece for part in parts if part.train for piece in _printed(part, rendered)]
+        return [piece for part in parts if part.train for piece in _printed(part, rendered, turn.weight)]
     pieces = [turn]
     if rendered.generations:
         pieces = [
-            Region(max(turn.start, start), min(turn.end, end), turn.message, turn.reason)
+            replace(turn, start=max(turn.start, start), end=min(turn.end, end))
             for start, end in rendered.generations
             if max(turn.start, start) < min(turn.end, end)
         ]
@@ -36,7 +37,7 @@ def chosen_parts(conversation: Conversation, rendered: Rendered, turn: Region, p
     return [piece for each in pieces for piece in _without(each, _reasoning(rendered, turn))]
 
 
-def _printed(part: TrainSpan, rendered: Rendered) -> list[Region]:
+def _printed(part: TrainSpan, rendered: Rendered, weight: float) -> list[Region]:
     """The characters of a part in the text; templates may trim a field or print it in pieces."""
     own = [span for span in rendered.spans if span.message == part.message and span.field == part.field]
     if not own:
@@ -47,7 +48,7 @@ def _printed(part: TrainSpan, rendered: Rendered) -> list[Region]:
         end = min(part.end, span.offset + span.end - span.start)
         if start < end:
             moved = span.start - span.offset
-            pieces.append(Region(start + moved, end + moved, part.message, "part"))
+            pieces.append(Region(start + moved, end + moved, part.message, "part", part.weight * weight))
     return pieces
 
 
@@ -68,13 +69,20 @@ def _without(region: Region, cuts: list[tuple[int, int]]) -> list[Region]:
     position = region.start
     for start, end in [*cuts, (region.end, region.end)]:
         if position < min(start, region.end):
-            pieces.append(Region(position, min(start, region.end), region.message, region.reason))
+            pieces.append(replace(region, start=position, end=min(start, region.end)))
         position = max(position, end)
     return pieces
 
 
-def without_untrained(rendered: Rendered, messages: Iterable[int]) -> tuple[Region, ...]:
-    """The whole text but the fields of some messages, with `train_on_inputs`."""
+def whole_text(rendered: Rendered, weights: Sequence[float], messages: Iterable[int] = ()) -> tuple[Region, ...]:
+    """The whole text but the fields of some messages, with `train_on_inputs`; fields with a weight by themselves."""
     left_out = frozenset(messages)
+    weighted = [
+        Region(span.start, span.end, span.message, "input", weights[span.message])
+        for span in rendered.spans
+        if weights and weights[span.message] != 1 and span.message not in left_out
+    ]
     cuts = [(span.start, span.end) for span in rendered.spans if span.message in left_out]
-    return tuple(_without(Region(0, len(rendered.text), 0, "input"), cuts))
+    cuts = sorted([*cuts, *((region.start, region.end) for region in weighted)])
+    rest = _without(Region(0, len(rendered.text), 0, "input"), cuts)
+    return tuple(sorted([*rest, *weighted], key=lambda region: region.start))

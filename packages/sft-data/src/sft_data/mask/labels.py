@@ -34,6 +34,21 @@ def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: froze
     return labels
 
 
+def weigh_tokens(
+    encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]
+) -> NDArray[np.float32] | None:
+    """What each token counts in the loss, float32 `[n]`, 0 outside all regions; None when all regions count 1.
+
+    A token that touches two regions counts as the first of them says.
+    """
+    if all(region.weight == 1 for region in regions):
+        return None
+    weights = np.zeros(len(encoded.ids), dtype=np.float32)
+    for region in reversed(regions):
+        weights[_trained_tokens(encoded, region, special_ids)] = region.weight
+    return weights
+
+
 def _trained_tokens(encoded: Encoded, region: Region, special_ids: frozenset[int]) -> slice:
     tokens = encoded.overlapping(region.start, region.end)
     if region.reason == "part":

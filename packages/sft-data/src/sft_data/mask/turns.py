@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sft_data.encoding import Encoded
-from sft_data.mask.choice import chosen_parts, without_untrained
+from sft_data.mask.choice import chosen_parts, whole_text
 from sft_data.mask.markers import TurnMarkers, shared_prefix
 from sft_data.mask.policy import MaskPolicy
 from sft_data.row import RowError
@@ -52,7 +52,7 @@ def turn_regions(
             `no_end_of_turn`.
     """
     if policy.train_on_inputs:
-        return without_untrained(rendered, policy.untrained_inputs(conversation))
+        return whole_text(rendered, conversation.weights, policy.untrained_inputs(conversation))
     chosen = policy.trained_messages(conversation)
     any_stop = "all" in (policy.train_on_eos, policy.train_on_eot)
     regions: list[Region] = []
@@ -62,11 +62,12 @@ def turn_regions(
         turn = _turn(rendered, message, role, markers, required=trained) if trained or any_stop else None
         if turn is None:
             continue
-        stop = _stop(encoded, turn, markers, trained)
+        stop = _stop(encoded, turn, markers, trained, _weight(conversation, message))
         merged = stop is None and rendered.roles[message + 1 : message + 2] == (role,)
         if trained:
             end = stop.region.start if stop else turn.after if merged else turn.last
-            regions.extend(chosen_parts(conversation, rendered, Region(turn.first, end, message, "turn"), policy))
+            whole = Region(turn.first, end, message, "turn", _weight(conversation, message))
+            regions.extend(chosen_parts(conversation, rendered, whole, policy))
         if stop is not None:
             stops.append(stop)
         elif trained and not merged and policy.train_on_eos != "none":
@@ -138,10 +139,15 @@ def _start(rendered: Rendered, before: int, fields: list[Span], markers: TurnMar
     raise RowError("no_header", detail)
 
 
-def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool) -> _Stop | None:
+def _weight(conversation: Conversation, message: int) -> float:
+    return conversation.weights[message] if conversation.weights else 1.0
+
+
+def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool, weight: float) -> _Stop | None:
     """The first stop token after the turn's text and before the next message."""
     for index in range(*encoded.overlapping(turn.last, turn.after).indices(len(encoded.ids))):
         start, end, token = int(encoded.starts[index]), int(encoded.ends[index]), int(encoded.ids[index])
         if start >= turn.last and token in markers.stop_ids:
-            return _Stop(Region(start, end, turn.message, "end_of_turn"), trained, token in markers.eos_ids)
+            region = Region(start, end, turn.message, "end_of_turn", weight)
+            return _Stop(region, trained, token in markers.eos_ids)
     return None

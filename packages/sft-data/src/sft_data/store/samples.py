@@ -23,6 +23,7 @@ _SCHEMA = pa.schema(
         ("dataset", pa.string()),
         ("row", pa.int64()),
         ("place", pa.string()),
+        ("weights", pa.large_list(pa.float32())),  # null when every trained token counts 1
     ]
 )
 _ROWS_PER_BATCH = 8192
@@ -39,6 +40,7 @@ def write_samples(file: Path, samples: Sequence[TokenizedSample]) -> None:
                 pa.array([sample.origin.dataset for sample in batch], pa.string()),
                 pa.array([sample.origin.row for sample in batch], pa.int64()),
                 pa.array([sample.origin.place for sample in batch], pa.string()),
+                pa.array([sample.weights for sample in batch], _SCHEMA.field("weights").type),
             ]
             writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
@@ -82,9 +84,10 @@ class SampleStore(Sequence[TokenizedSample]):
         index %= len(self)
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         batch, row = self._batches[number], index - int(self._starts[number])
-        ids, labels, dataset, line, place = (batch.column(column)[row] for column in range(5))
+        ids, labels, dataset, line, place, weights = (column[row] for column in batch.columns)
         origin = RowOrigin(dataset.as_py(), line.as_py(), place.as_py())
-        return TokenizedSample(ids.values.to_numpy(), labels.values.to_numpy(), origin)
+        weighed = weights.values.to_numpy() if weights.is_valid else None
+        return TokenizedSample(ids.values.to_numpy(), labels.values.to_numpy(), origin, weighed)
 
 
 def _lengths(batch: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 from sft_schema.constants import IGNORE_INDEX
@@ -29,6 +30,16 @@ def check_labels(input_ids: Sequence[int], labels: Sequence[int], what: str) -> 
             raise ContractError(f"{what}: label {label} at token {index} is neither its id {token} nor {IGNORE_INDEX}")
 
 
+def check_weights(weights: Sequence[float] | None, labels: Sequence[int], what: str) -> None:
+    """As many weights as tokens, above 0 for those that are trained and 0 for all others; None for no weights."""
+    if weights is None:
+        return
+    _require(len(weights) == len(labels), f"{what}: {len(labels)} labels but {len(weights)} weights")
+    for index, (weight, label) in enumerate(zip(weights, labels, strict=True)):
+        fits = 0 < weight < inf if label != IGNORE_INDEX else weight == 0
+        _require(fits, f"{what}: weight {weight} at token {index}, whose label is {label}")
+
+
 def _check_boundaries(cu_seqlens: Sequence[int], length: int, what: str) -> None:
     _require(len(cu_seqlens) >= 2, f"{what}: cu_seqlens {list(cu_seqlens)} names no sample")
     _require(cu_seqlens[0] == 0, f"{what}: cu_seqlens begins at {cu_seqlens[0]}, not 0")
@@ -49,10 +60,11 @@ def check_rendered(rendered: Rendered) -> None:
 
 
 def check_sample(sample: TokenizedSample) -> None:
-    """Labels are the token itself or IGNORE_INDEX, and at least one token is trained."""
+    """Labels are the token itself or IGNORE_INDEX, weights go with them, and at least one token is trained."""
     what = f"sample of row {sample.origin.row} of {sample.origin.dataset}"
     labels = sample.labels.tolist()
     check_labels(sample.input_ids.tolist(), labels, what)
+    check_weights(None if sample.weights is None else sample.weights.tolist(), labels, what)
     _require(any(label != IGNORE_INDEX for label in labels[1:]), f"{what}: nothing to train")
 
 
@@ -68,6 +80,7 @@ def check_row(row: PackedRow) -> None:
     """Boundaries cover the row, and no sample's first token has a label."""
     labels, cu_seqlens = row.labels.tolist(), row.cu_seqlens.tolist()
     check_labels(row.input_ids.tolist(), labels, "row")
+    check_weights(None if row.weights is None else row.weights.tolist(), labels, "row")
     _check_boundaries(cu_seqlens, len(labels), "row")
     _require(len(row.samples) == len(cu_seqlens) - 1, "row: not one sample index per segment")
     for start in cu_seqlens[:-1]:
@@ -83,6 +96,7 @@ def check_batch(batch: PackedBatch) -> None:
     )
     cu_seqlens = batch.cu_seqlens.tolist()
     check_labels(input_ids, labels, "batch")
+    check_weights(None if batch.weights is None else batch.weights.tolist()[0], labels, "batch")
     _check_boundaries(cu_seqlens, len(labels), "batch")
     expected = [position for start, end in pairwise(cu_seqlens) for position in range(end - start)]
     _require(positions == expected, "batch: position_ids do not restart at the boundaries of cu_seqlens")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sft_schema.record.token import IntArray
+    from sft_schema.record.token import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,15 @@ class PackedRow:
         labels: int32 `[n]`; IGNORE_INDEX at the first token of every sample.
         cu_seqlens: int32 `[k + 1]`: sample j is `[cu_seqlens[j], cu_seqlens[j + 1])`.
         samples: int64 `[k]`: index of each sample in the prepared data.
+        weights: float32 `[n]`: what each token counts in the loss, 0 where it is not trained; None when every trained
+            token counts 1.
     """
 
     input_ids: IntArray
     labels: IntArray
     cu_seqlens: IntArray
     samples: IntArray
+    weights: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class PackedBatch:
         position_ids: int64 `[1, t]`, starting at 0 in every sample.
         cu_seqlens: int32 `[k + 1]`.
         max_seqlen: length of the longest sample, in tokens.
+        weights: float32 `[1, t]`, or None when every trained token counts 1.
     """
 
     input_ids: IntArray
@@ -82,3 +86,4 @@ class PackedBatch:
     position_ids: IntArray
     cu_seqlens: IntArray
     max_seqlen: int
+    weights: FloatArray | None = None

@@ -41,12 +41,14 @@ class Region:
         message: index of the message or segment that the characters belong to.
         reason: `turn` for what the role says, `part` for a part of it that the row chose, `end_of_turn` for its stop
             token, `input` for trained prompts.
+        weight: of its tokens in the loss, above 0.
     """
 
     start: int
     end: int
     message: int
     reason: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

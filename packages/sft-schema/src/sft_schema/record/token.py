@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     IntArray: TypeAlias = NDArray[np.signedinteger[Any]]
+    FloatArray: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,11 @@ class TokenizedSample:
         input_ids: int32 `[n]`.
         labels: int32 `[n]`, unshifted: the token itself where it is trained, IGNORE_INDEX elsewhere.
         origin: the row it came from.
+        weights: float32 `[n]`: what each token counts in the loss, 0 where it is not trained; None when every trained
+            token counts 1.
     """
 
     input_ids: IntArray
     labels: IntArray
     origin: RowOrigin
+    weights: FloatArray | None = None

@@ -1,6 +1,6 @@
 """The loss."""
 
 from sft_train.loss.choose import SummedLoss, summed_loss
-from sft_train.loss.next_token import ForwardCall, forward_call, logits_at, next_token_nll
+from sft_train.loss.next_token import ForwardCall, forward_call, logits_at, next_token_nll, total_weight
 
-__all__ = ["ForwardCall", "SummedLoss", "forward_call", "logits_at", "next_token_nll", "summed_loss"]
+__all__ = ["ForwardCall", "SummedLoss", "forward_call", "logits_at", "next_token_nll", "summed_loss", "total_weight"]

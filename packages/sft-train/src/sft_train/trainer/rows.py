@@ -122,11 +122,15 @@ def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:
 
     Returns:
         `input_ids` and `position_ids` int64 `[1, t]`; `predict_at` int64 `[k]`: positions whose next token is
-        trained; `targets` int64 `[k]`: those tokens; `cu_seqlens` int32 `[n + 1]`; `max_seqlen` int. They are
-        worked out here, on the host, so that a GPU is not waited for.
+        trained; `targets` int64 `[k]`: those tokens; `target_weights` float32 `[k]`: what each counts in the loss,
+        only there when one does not count 1; `cu_seqlens` int32 `[n + 1]`; `max_seqlen` int. They are worked out
+        here, on the host, so that a GPU is not waited for.
     """
     batch = collate(rows)
     predict_at = np.flatnonzero(batch.labels[0, 1:] != IGNORE_INDEX)
+    weights = {}
+    if batch.weights is not None:
+        weights["target_weights"] = torch.from_numpy(batch.weights[0, predict_at + 1])
     return {
         "input_ids": torch.from_numpy(batch.input_ids),
         "position_ids": torch.from_numpy(batch.position_ids),
@@ -134,4 +138,5 @@ def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:
         "targets": torch.from_numpy(batch.labels[0, predict_at + 1]),
         "cu_seqlens": torch.from_numpy(batch.cu_seqlens),
         "max_seqlen": batch.max_seqlen,
+        **weights,
     }

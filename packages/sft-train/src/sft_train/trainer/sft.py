@@ -26,7 +26,7 @@ from transformers.trainer_utils import SaveStrategy
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.checkpoint import STATE
-from sft_train.loss import forward_call, summed_loss
+from sft_train.loss import forward_call, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
@@ -41,8 +41,8 @@ from sft_train.trainer.throughput import Throughput
 class SftTrainer(Trainer):
     """Trains on the rows of a preparation.
 
-    What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the
-    number of trained tokens that `get_batch_samples` counts), and `evaluate`. Everything else is the Trainer's.
+    What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the weight of
+    the trained tokens that `get_batch_samples` adds up), and `evaluate`. Everything else is the Trainer's.
 
     Args:
         model: bare or with an adapter.
@@ -151,22 +151,27 @@ class SftTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Mapping[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[Mapping[str, Any]], Tensor]:
-        """The micro batches of one optimizer step, and the trained tokens in them on all processes (int64 `[]`)."""
+        """The micro batches of one optimizer step, and what the trained tokens in them count together.
+
+        That is a sum over all processes, float32 `[]`: the number of trained tokens where the data give no weights.
+        """
         self.throughput.begin_step()
         if self.state.global_step >= self.state.max_steps:
             # Resumed where the run had ended already; the Trainer would do one step too many.
             self.control.should_training_stop = True
-            return [], torch.zeros((), dtype=torch.int64)
+            return [], torch.zeros(())
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         # A batch without targets is a blank one: every real row has something to train.
         tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
         trained = sum(batch["targets"].numel() for batch in batches)
-        counts = torch.tensor([tokens, trained], device=device)
+        weight = sum(map(total_weight, batches))
+        # float64 counts without error, and adds up weights to the same float32 in whatever order they come
+        counts = torch.tensor([tokens, trained, weight], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, "sum")
-            tokens, trained = counts.tolist()
-        self.throughput.add(tokens, trained)
-        return batches, counts[1]
+            tokens, trained, _ = counts.tolist()
+        self.throughput.add(int(tokens), int(trained))
+        return batches, counts[2].float()
 
     def compute_loss(
         self,
@@ -181,7 +186,7 @@ class SftTrainer(Trainer):
             model: possibly wrapped for several processes.
             inputs: see `to_tensors`.
             return_outputs: not supported; the outputs of most positions are never computed.
-            num_items_in_batch: trained tokens of the whole step on all processes, int64 `[]`.
+            num_items_in_batch: weight of the trained tokens of the whole step on all processes, float32 `[]`.
         """
         with self._noise.over(inputs["cu_seqlens"]) if self._noise else nullcontext(), self._keeping():
             nll = self.summed_loss(model, inputs)
