@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sft_data import SampleStore, collate, inspect_rows, pack_row, prepare
 from sft_data.format import FORMATS
 from sft_data.row import Row, RowError
-from sft_data.store import write_samples
+from sft_data.store import ShardRow, shard_name, write_index, write_shard
 from sft_schema import IGNORE_INDEX
 from sft_schema.check import check_batch, check_row, check_sample
 from sft_schema.config import DatasetConfig
@@ -131,9 +131,12 @@ def test_rows_and_batches_hold_the_weights_of_their_samples(
         labels[-1] = ids[-1]
         weights = (labels != IGNORE_INDEX) * random.uniform(0.1, 2, length).astype(np.float32)
         made.append(TokenizedSample(ids, labels, RowOrigin("d", index, str(index)), weights if has_weights else None))
-    file = tmp_path_factory.mktemp("store") / "train.arrow"
-    write_samples(file, made)
-    store = SampleStore(file)
+    folder = tmp_path_factory.mktemp("store")
+    write_shard(folder, 0, [ShardRow(each, len(each.input_ids), 0, b"0" * 16, b"0" * 16, None) for each in made], {})
+    numbers = np.arange(len(made))
+    columns = {"sample": numbers, "length": numbers, "trained": numbers}
+    write_index(folder / "train.arrow", columns, [(shard_name(0), len(made))])
+    store = SampleStore(folder / "train.arrow")
     for given_one, read in zip(made, store, strict=True):
         check_sample(read)
         assert (given_one.weights is None) == (read.weights is None)

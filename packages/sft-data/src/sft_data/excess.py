@@ -12,8 +12,7 @@ Pieces without a trained token are left out; their tokens count as cut.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sft_data.pipeline import Masked, Pipeline
@@ -103,14 +102,8 @@ def price(whole: Piece, example: Example, dataset: DatasetConfig, pipeline: Pipe
     return lost
 
 
-def price_text(prices: Sequence[dict[str, tuple[int, int]]]) -> str:
+def price_text(rows: Mapping[str, int], tokens: Mapping[str, int]) -> str:
     """What each strategy would lose of all rows that are too long, as words."""
-    rows: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for each in prices:
-        for strategy, (row, lost) in each.items():
-            rows[strategy] += row
-            tokens[strategy] += lost
     parts = [f"`{strategy}` loses {rows[strategy]} rows and {tokens[strategy]} tokens" for strategy in STRATEGIES]
     return f"`excess_length_strategy`: {', '.join(parts)}"
 

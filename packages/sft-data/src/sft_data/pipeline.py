@@ -73,7 +73,6 @@ class Pipeline:
         self._cfg = cfg
         self._chats: dict[tuple[str | None, str | None], Chat] = {}
         self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
-        self._proven = 0
         self._texts: dict[int, str] = {}
         self.tokenizer = tokenizer
         for dataset in (*cfg.datasets, *cfg.test_datasets):
@@ -142,8 +141,17 @@ class Pipeline:
     def _probe(self, chat: Chat) -> Probe:
         return Probe(chat.render, lambda text: self.tokenizer.encode_batch([text])[0], chat.stops)
 
-    def mask(self, example: Example, rendered: Rendered, encoded: Encoded, dataset: DatasetConfig) -> Masked:
+    def mask(
+        self, example: Example, rendered: Rendered, encoded: Encoded, dataset: DatasetConfig, *, number: int = 0
+    ) -> Masked:
         """Trained regions and labels of a rendered and encoded example.
+
+        Args:
+            example: what the format made of the row.
+            rendered: its text.
+            encoded: its tokens.
+            dataset: its data set.
+            number: of the row in its data set; the more costly proof is given for the first ones, and now and then.
 
         Raises:
             RowError: the row cannot be masked for sure.
@@ -165,7 +173,7 @@ class Pipeline:
         chat = self.chat(dataset)
         regions = turn_regions(example, rendered, encoded, chat.markers, policy)
         masked = self._labelled(rendered, encoded, regions)
-        self._prove(example, masked, chat)
+        self._prove(example, masked, chat, number)
         return masked
 
     def _labelled(self, rendered: Rendered, encoded: Encoded, regions: tuple[Region, ...]) -> Masked:
@@ -193,7 +201,7 @@ class Pipeline:
         weights = np.array(tokens.weights, dtype=np.float32) if tokens.weights else None
         return Masked(rendered, encoded, (), labels, weights)
 
-    def _prove(self, example: Conversation, masked: Masked, chat: Chat) -> None:
+    def _prove(self, example: Conversation, masked: Masked, chat: Chat, number: int) -> None:
         """The promises on every row, the second way to find turns on the first rows and now and then later."""
         rendered, encoded = masked.rendered, masked.encoded
         broken = broken_promise(rendered, encoded, masked.regions, masked.labels, chat.markers)
@@ -202,8 +210,7 @@ class Pipeline:
         bos = self.tokenizer.special_tokens.get("bos_token")
         if bos is not None and double_begin(rendered, encoded, self.tokenizer.backend.token_to_id(bos)):
             raise RowError("double_bos", f"the template writes {bos!r} more than once")
-        self._proven += 1
-        if self._proven <= _CHECKED_ALL or self._proven % _CHECKED_EVERY == 0:
+        if number < _CHECKED_ALL or number % _CHECKED_EVERY == 0:
             require_agreement(self._probe(chat), example, rendered, encoded, chat.markers)
 
     def masked_row(self, row: Row, dataset: DatasetConfig) -> Masked:

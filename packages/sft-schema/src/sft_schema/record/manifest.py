@@ -72,6 +72,7 @@ class Manifest(BaseModel):
         versions: package versions that made it.
         stop_tokens: the tokens that end a trained turn.
         splits: counts of `train` and `eval`.
+        shards: SHA-256 of each file of samples, by its name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,3 +82,4 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     stop_tokens: tuple[str, ...]
     splits: dict[str, SplitCounts]
+    shards: dict[str, str] = {}

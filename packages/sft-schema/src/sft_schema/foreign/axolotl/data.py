@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sft_schema.foreign import sentences as say
-from sft_schema.foreign.answer import no_effect, refused, same
+from sft_schema.foreign.answer import no_effect, refused, renamed, same
 
 DATA = (
     same("datasets test_datasets val_set_size dataset_prepared_path shuffle_merged_datasets train_on_inputs seed"),
@@ -32,7 +32,8 @@ DATA = (
         off="dataset_keep_in_memory",
     ),
     same("dataloader_pin_memory dataloader_num_workers dataloader_prefetch_factor"),
-    no_effect("tokenising uses all cores", "dataset_processes dataset_num_proc"),
+    same("dataset_num_proc"),
+    renamed("dataset_processes", "dataset_num_proc"),
     refused(*say.LAST_ROWS, off="dataloader_drop_last"),
     no_effect(say.COLUMNS, "remove_unused_columns"),
     no_effect("a login of the hub is used when there is one", "hf_use_auth_token"),
