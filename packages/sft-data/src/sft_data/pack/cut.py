@@ -33,10 +33,16 @@ def wrapped(lengths: Ints, order: Ints, sequence_len: int) -> PackPlan:
     ends = np.cumsum(lengths[order])
     begins, total = ends - lengths[order], int(lengths.sum())
     borders = np.arange(0, total, sequence_len)
-    cuts = np.unique(np.concatenate([begins, borders]))  # where a piece begins, counted in tokens of the whole
-    place = np.searchsorted(begins, cuts, side="right") - 1
+    first = np.searchsorted(begins, borders)
+    inside = np.append(begins, total)[first] != borders  # rows that begin inside a sample
+    at = first[inside] + np.arange(int(inside.sum()))
+    begun = np.ones(len(begins) + len(at), dtype=bool)  # pieces that begin a sample; the others begin a row
+    begun[at] = False
+    cuts = np.empty(len(begun), dtype=np.int64)  # where a piece begins, counted in tokens of the whole
+    cuts[begun], cuts[at] = begins, borders[inside]
+    place = np.cumsum(begun) - 1
     start = cuts - begins[place]
-    stop = np.append(cuts[1:], total) - begins[place] if len(cuts) else start
+    stop = np.append(cuts, total)[1:] - begins[place]
     pieces = np.column_stack([order[place], start, stop]).astype(np.int64)
     offsets = np.append(np.searchsorted(cuts, borders), len(cuts)).astype(np.int64)
     return PackPlan(pieces[:, 0], offsets, total, sequence_len, pieces)

@@ -80,6 +80,8 @@ class SftTrainer(Trainer):
             processes=args.world_size,
             shuffle=cfg.shuffle_merged_datasets,
         )
+        if cfg.packing_balance == "attention":
+            self.rows.balance(cfg.gradient_accumulation_steps)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
@@ -158,7 +160,7 @@ class SftTrainer(Trainer):
             self.control.should_training_stop = True
             return [], torch.zeros((), dtype=torch.int64)
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        # A batch without targets is a blank one: every real row has something to train.
+        # A batch without targets is a blank one, or with `wrapped` a piece of a prompt: no work that counts.
         tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
         trained = sum(batch["targets"].numel() for batch in batches)
         counts = torch.tensor([tokens, trained], device=device)
@@ -166,7 +168,8 @@ class SftTrainer(Trainer):
             counts = self.accelerator.reduce(counts, "sum")
             tokens, trained = counts.tolist()
         self.throughput.add(tokens, trained)
-        return batches, counts[1]
+        # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
+        return batches, counts[1].clamp(min=1)
 
     def compute_loss(
         self,
