@@ -75,7 +75,10 @@ def packers(lengths: Lengths, sequence_len: int) -> dict[str, Callable[[], tuple
 
 
 def unevenness(lengths: Lengths, sequence_len: int) -> dict[str, float]:
-    """Attention cost of the busiest of 8 processes over the mean, averaged over steps of 4 micro batches of a row."""
+    """Attention cost of the busiest of 8 processes over the mean, averaged over steps of 4 micro batches of a row.
+
+    `floor` is what no way of dealing out the rows gets below: the process with the costliest row has at least that.
+    """
     sizes = lengths.clip(max=sequence_len)
     plan = plan_packs(sizes, PackingSection(sequence_len=sequence_len, sample_packing=True))
     cost = attention_cost(plan, sizes)
@@ -85,6 +88,8 @@ def unevenness(lengths: Lengths, sequence_len: int) -> dict[str, float]:
         steps = len(rows) // (PROCESSES * ACCUMULATION)
         spent = rows[: steps * PROCESSES * ACCUMULATION].reshape(steps, ACCUMULATION, PROCESSES).sum(axis=1)
         found[name] = round(float((spent.max(axis=1) / spent.mean(axis=1)).mean()), 4) if steps else 1.0
+        costliest = rows[: spent.size * ACCUMULATION].reshape(steps, -1).max(axis=1, initial=0)
+        found["floor"] = round(float(np.maximum(costliest / spent.mean(axis=1), 1).mean()), 4) if steps else 1.0
     return found
 
 
@@ -141,7 +146,7 @@ def main() -> int:
     names = list(dict.fromkeys(name for run in runs for name in run["seconds"]))
     table(runs, ["bound", *names], lambda run, name: percent(run.get(name) or run["efficiency"].get(name)))
     table(runs, names, lambda run, name: f"{run['seconds'][name]:.2f}" if name in run["seconds"] else "")
-    table(runs, ["none", "attention"], lambda run, name: f"{run['busiest_process'][name]:.3f}")
+    table(runs, ["none", "attention", "floor"], lambda run, name: f"{run['busiest_process'][name]:.3f}")
     return 0
 
 

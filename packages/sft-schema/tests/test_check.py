@@ -126,7 +126,10 @@ def test_a_broken_batch_is_named(change: dict[str, Any], message: str) -> None:
         (replace(PLAN, row_offsets=ints(0, 2)), "row_offsets go from 0 to 2"),
         (replace(PLAN, pieces=pieces((0, 0, 3), (1, 0, 4), (2, 0, 2))), "samples and pieces of the plan differ"),
         (replace(PLAN, pieces=pieces((1, 0, 4), (0, 0, 2), (2, 0, 2))), "2 of 3 tokens of sample 0 stand in rows"),
-        (replace(PLAN, pieces=pieces((1, 0, 4), (0, 1, 3), (2, 0, 2))), "tokens 1 to 3 of sample 0 follow on its first 0"),
+        (
+            replace(PLAN, pieces=pieces((1, 0, 4), (0, 1, 3), (2, 0, 2))),
+            "1 to 3 of sample 0 follow on its first 0",
+        ),
         (replace(WRAPPED, pieces=pieces((1, 0, 4), (1, 3, 4), (2, 0, 2), (0, 0, 3))), "tokens 3 to 4 of sample 1"),
     ],
 )

@@ -73,9 +73,7 @@ def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToke
     return InspectedRow(index, tuple(tokens), tuple(origin for origin, _ in samples))
 
 
-def _inspect_samples(
-    cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]
-) -> Shown:
+def _inspect_samples(cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]) -> Shown:
     """Renders the samples' rows again, because spans are not stored."""
     samples = {_key(prepared.train[index].origin): index for index in wanted}
     pipeline = Pipeline(cfg, prepared.tokenizer)

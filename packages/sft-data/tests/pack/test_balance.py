@@ -28,9 +28,7 @@ def shares(cost: NDArray[np.int64], micro: int, accumulation: int, processes: in
 def test_a_step_has_the_same_rows_in_even_shares(
     strategy: str, lengths: list[int], micro: int, accumulation: int, processes: int, epoch: int
 ) -> None:
-    cfg = PackingSection.model_validate(
-        {"sequence_len": 30, "sample_packing": True, "packing_strategy": strategy}
-    )
+    cfg = PackingSection.model_validate({"sequence_len": 30, "sample_packing": True, "packing_strategy": strategy})
     plan = plan_packs(np.array(lengths), cfg, epoch=epoch)
     cost = attention_cost(plan, np.array(lengths))
     step = {"micro_batch_size": micro, "accumulation": accumulation, "processes": processes}

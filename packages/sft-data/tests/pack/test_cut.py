@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sft_data import collate, pack_row, plan_packs
+from sft_data import collate, inspect_rows, pack_row, plan_packs, prepare
 from sft_data.pack import lost_labels
 from sft_schema import IGNORE_INDEX
 from sft_schema.check import check_batch, check_plan, check_row
@@ -86,3 +88,19 @@ def test_a_plan_of_whole_samples_loses_nothing() -> None:
     samples = make_samples([20, 25, 15])
     plan = plan_packs(np.array([20, 25, 15]), PackingSection(sequence_len=30, sample_packing=True))
     assert (plan.cuts, lost_labels(samples, plan)) == (0, 0)
+
+
+def test_inspection_shows_the_pieces_that_are_trained(workspace: Any) -> None:
+    """As the trainer gets them: the rest of a sample begins with a token that is not trained."""
+    chats = [[("user", "first question"), ("assistant", f"first answer {number}")] for number in range(6)]
+    settings = {"sequence_len": 40, "sample_packing": True, "packing_strategy": "wrapped"}
+    cfg = workspace.config(workspace.chats("a.jsonl", *chats), **settings)
+    prepared = prepare(cfg)
+    plan = plan_packs(prepared.train.lengths, cfg)
+    assert plan.cuts > 0
+    rows = inspect_rows(cfg, count=len(plan))
+    assert len(rows) == len(plan)
+    for index, shown in enumerate(rows):
+        row = pack_row(prepared.train, plan.row(index))
+        assert [token.id for token in shown.tokens] == row.input_ids.tolist()
+        assert [token.trained for token in shown.tokens] == (row.labels != IGNORE_INDEX).tolist()

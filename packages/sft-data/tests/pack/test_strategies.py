@@ -69,9 +69,7 @@ def test_packing_by_room_leaves_the_room_of_the_textbook_loop(name: str, lengths
 
 
 @given(LENGTHS, st.integers(32, 70), st.integers(1, 5))
-def test_first_fit_decreasing_gives_the_rows_of_the_textbook_loop(
-    lengths: list[int], capacity: int, most: int
-) -> None:
+def test_first_fit_decreasing_gives_the_rows_of_the_textbook_loop(lengths: list[int], capacity: int, most: int) -> None:
     packer, choose = CHOICES["ffd"]
     ordered = sorted(lengths, reverse=True)
     found = rows_of(packer(np.array(ordered, dtype=np.int64), capacity, most), ordered)

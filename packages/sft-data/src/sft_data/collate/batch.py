@@ -29,7 +29,12 @@ def pack_row(samples: Sequence[TokenizedSample], indices: NDArray[np.int64]) -> 
     cu_seqlens = np.cumsum([0, *(len(sample.input_ids) for sample in chosen)], dtype=np.int32)
     labels = np.concatenate([sample.labels for sample in chosen])
     labels[cu_seqlens[:-1]] = IGNORE_INDEX  # nothing before a sample's first token may predict it
-    return PackedRow(np.concatenate([sample.input_ids for sample in chosen]), labels, cu_seqlens, indices.reshape(len(indices), -1)[:, 0])
+    return PackedRow(
+        np.concatenate([sample.input_ids for sample in chosen]),
+        labels,
+        cu_seqlens,
+        indices.reshape(len(indices), -1)[:, 0],
+    )
 
 
 def _piece(samples: Sequence[TokenizedSample], sample: int, start: int = 0, stop: int | None = None) -> TokenizedSample:

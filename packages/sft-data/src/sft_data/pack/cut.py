@@ -71,4 +71,4 @@ def lost_labels(samples: Sequence[TokenizedSample], plan: PackPlan) -> int:
     if plan.pieces is None:
         return 0
     inside = plan.pieces[plan.pieces[:, 1] > 0, :2].tolist()
-    return sum(int(samples[sample].labels[start]) != IGNORE_INDEX for sample, start in inside)
+    return sum(int(samples[int(sample)].labels[int(start)]) != IGNORE_INDEX for sample, start in inside)

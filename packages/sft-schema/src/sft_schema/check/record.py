@@ -58,12 +58,14 @@ def check_sample(sample: TokenizedSample) -> None:
 
 def check_plan(plan: PackPlan, lengths: Sequence[int]) -> None:
     """Every token of every sample stands in exactly one row, and no row is empty or longer than `sequence_len`."""
+    samples: list[int] = plan.samples.tolist()
+    pieces: list[tuple[int, int, int]]
     if plan.pieces is None:
-        _require(sorted(plan.samples.tolist()) == list(range(len(lengths))), "a sample is missing or stands twice")
-        pieces = [(sample, 0, lengths[sample]) for sample in plan.samples.tolist()]
+        _require(sorted(samples) == list(range(len(lengths))), "a sample is missing or stands twice")
+        pieces = [(sample, 0, lengths[sample]) for sample in samples]
     else:
         pieces = [(sample, start, stop) for sample, start, stop in plan.pieces.tolist()]
-        _require([piece[0] for piece in pieces] == plan.samples.tolist(), "samples and pieces of the plan differ")
+        _require([piece[0] for piece in pieces] == samples, "samples and pieces of the plan differ")
         _check_pieces(pieces, lengths)
     offsets = plan.row_offsets.tolist()
     _require((offsets[0], offsets[-1]) == (0, len(pieces)), f"row_offsets go from {offsets[0]} to {offsets[-1]}")

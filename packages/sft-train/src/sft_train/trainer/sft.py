@@ -72,16 +72,7 @@ class SftTrainer(Trainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
-        self.rows = EpochRows(
-            prepared.train.lengths,
-            cfg,
-            micro_batch_size=cfg.micro_batch_size,
-            process=args.process_index,
-            processes=args.world_size,
-            shuffle=cfg.shuffle_merged_datasets,
-        )
-        if cfg.packing_balance == "attention":
-            self.rows.balance(cfg.gradient_accumulation_steps)
+        self.rows = _rows(cfg, prepared, args)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
@@ -292,6 +283,20 @@ class SftTrainer(Trainer):
         if not math.isfinite(float(norm)):
             raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
+
+
+def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
+    rows = EpochRows(
+        prepared.train.lengths,
+        cfg,
+        micro_batch_size=cfg.micro_batch_size,
+        process=args.process_index,
+        processes=args.world_size,
+        shuffle=cfg.shuffle_merged_datasets,
+    )
+    if cfg.packing_balance == "attention":
+        rows.balance(cfg.gradient_accumulation_steps)
+    return rows
 
 
 def _not_finite(what: str, value: float, step: int) -> TrainingError:
