@@ -4,9 +4,8 @@ Attention costs the square of a sample's length, so rows of equally many tokens 
 64, four of 2 cost 16. Which rows make a step stays as it was; who computes which of them, and in which micro batch,
 changes. So the sums over a step, and with them loss and gradient, are those of a run that is not balanced.
 
-    costs of a step, 2 processes, 3 micro batches of one row      9 1 2 8 7 1
-    as they come     9 1 | 2 8 | 7 1                              18 and 10
-    dealt            9 8 | 2 7 | 1 1                              12 and 16
+    2 processes, 3 micro batches of one row    as they come    9 1 | 2 8 | 7 1    18 and 10
+                                               dealt           9 8 | 2 7 | 1 1    12 and 16
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sft_data.pack.placement import Ints, counted
+from sft_data.pack.placement import UNLIMITED, Ints, counted
 from sft_schema.record import PackPlan
 
 
@@ -35,10 +34,10 @@ def attention_cost(plan: PackPlan, lengths: NDArray[np.integer]) -> Ints:
 def deal_evenly(plan: PackPlan, cost: Ints, *, micro_batch_size: int, accumulation: int, processes: int) -> PackPlan:
     """The plan with the rows of each whole step in the order that evens the costs of processes.
 
-    Rows of a step are ranked by cost, and dealt from the top, one to each process at a time: the most expensive of
-    them to the process with the least so far. Rows that are computed at the same time have similar costs then, and
-    at the end of a step the costs of two processes differ by no more than those of two rows. A last step of fewer
-    rows stays as it is.
+    From the costliest row to the cheapest, each goes to the process with the least to do so far that still has a
+    place in its micro batches (Graham 1969, longest processing time first). Rows that are computed at the same time
+    have similar costs then. Where that would give the busiest process more than it has as rows come, and in a last
+    step of fewer rows, they stay as they come.
 
     Args:
         plan: rows in the order of an epoch: a micro batch for each process, then the next for each, and so on.
@@ -48,22 +47,26 @@ def deal_evenly(plan: PackPlan, cost: Ints, *, micro_batch_size: int, accumulati
         processes: processes that train together.
     """
     rounds = micro_batch_size * accumulation
-    steps = len(plan) // (rounds * processes)
+    size = rounds * processes
+    steps = len(plan) // size
     if processes == 1 or not steps:
         return plan
-    costs = cost[: steps * rounds * processes].reshape(steps, -1)
+    costs = cost[: steps * size].reshape(steps, size)
     ranked = np.argsort(-costs, axis=1, kind="stable")
-    step = np.arange(steps)[:, None]
+    step = np.arange(steps)
     spent = np.zeros((steps, processes), dtype=np.int64)
+    held = np.zeros_like(spent)
     dealt = np.empty_like(ranked)
-    for number in range(rounds):
-        rows = ranked[:, number * processes : (number + 1) * processes]
-        process = np.argsort(spent, axis=1, kind="stable")
-        micro_batch, place = divmod(number, micro_batch_size)
+    for rows in ranked.T:
+        process = np.argmin(np.where(held < rounds, spent, UNLIMITED), axis=1)
+        micro_batch, place = np.divmod(held[step, process], micro_batch_size)
         dealt[step, (micro_batch * processes + process) * micro_batch_size + place] = rows
+        held[step, process] += 1
         spent[step, process] += costs[step, rows]
+    as_they_come = costs.reshape(steps, accumulation, processes, micro_batch_size).sum(axis=(1, 3))
+    dealt[spent.max(axis=1) > as_they_come.max(axis=1)] = np.arange(size)
     order = np.arange(len(plan))
-    order[: dealt.size] = (dealt + step * rounds * processes).ravel()
+    order[: dealt.size] = (dealt + step[:, None] * size).ravel()
     return _reordered(plan, order)
 
 
