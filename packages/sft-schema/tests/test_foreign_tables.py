@@ -200,6 +200,9 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "max_dropped_fraction",
         "mix_strategy",  # LLaMA-Factory's name
         "mix_by",
+        "packing_strategy",  # TRL's
+        "max_samples_per_pack",
+        "packing_balance",
         "special_tokens_in_content",
         "roles_to_train",  # axolotl has these three in an entry of `datasets` only
         "train_on_eos",

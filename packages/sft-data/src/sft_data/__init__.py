@@ -3,7 +3,7 @@
 from sft_data.collate import collate, pack_row
 from sft_data.generation import GenerationPrompt, generation_prompts
 from sft_data.inspection import InspectedRow, inspect_rows
-from sft_data.pack import plan_packs
+from sft_data.pack import lost_labels, plan_packs
 from sft_data.prepare import Prepared, prepare
 from sft_data.store import SampleStore
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
@@ -18,6 +18,7 @@ __all__ = [
     "generation_prompts",
     "inspect_rows",
     "load_tokenizer",
+    "lost_labels",
     "pack_row",
     "plan_packs",
     "prepare",

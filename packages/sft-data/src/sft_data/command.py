@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from sft_data.pack import plan_packs
+from sft_data.pack import lost_labels, plan_packs
 from sft_data.prepare import prepare
 from sft_schema import ConfigError, DataError, load_config
 
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "folder": str(prepared.folder),
         "rows": len(plan),
         "efficiency": round(plan.efficiency, 4),
+        "cuts": plan.cuts,
+        "lost_labels": lost_labels(prepared.train, plan),
     }
     sys.stdout.write(json.dumps(account, indent=2) + "\n")
     return 0

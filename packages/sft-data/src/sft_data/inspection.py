@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sft_data.detect import settle_formats
 from sft_data.duplicate import digest_of
 from sft_data.excess import Piece, fit
@@ -17,6 +19,9 @@ from sft_data.source import read_rows
 from sft_schema import IGNORE_INDEX, ContractError, DataError, SftConfig
 from sft_schema.config import DatasetConfig
 from sft_schema.record import InspectedToken, Region, RowOrigin, Span, TokenizedSample
+
+Shown = dict[int, tuple[RowOrigin, list[InspectedToken]]]
+"""Origin and tokens of samples, by their index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,16 @@ def inspect_rows(cfg: SftConfig, *, count: int = 1, row: int | None = None) -> l
     wanted = range(min(count, len(plan))) if row is None else [row]
     if row is not None and not 0 <= row < len(plan):
         raise DataError(f"there are rows 0 to {len(plan) - 1}", where=f"row {row}", fix="choose one of them")
-    samples = {int(sample) for each in wanted for sample in plan.row(each)}
-    shown = _inspect_samples(cfg, prepared, samples)
-    return [_inspected_row(each, [shown[int(sample)] for sample in plan.row(each)]) for each in wanted]
+    rows = {each: [np.atleast_1d(held).tolist() for held in plan.row(each)] for each in wanted}
+    shown = _inspect_samples(cfg, prepared, {held[0] for row in rows.values() for held in row})
+    return [_inspected_row(each, [_piece(shown, *held) for held in row]) for each, row in rows.items()]
+
+
+def _piece(
+    shown: Shown, sample: int, start: int = 0, stop: int | None = None
+) -> tuple[RowOrigin, list[InspectedToken]]:
+    origin, tokens = shown[sample]
+    return origin, tokens[start:stop]
 
 
 def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToken]]]) -> InspectedRow:
@@ -64,17 +76,16 @@ def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToke
     return InspectedRow(index, tuple(tokens), tuple(origin for origin, _ in samples))
 
 
-def _inspect_samples(
-    cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]
-) -> dict[int, tuple[RowOrigin, list[InspectedToken]]]:
+def _inspect_samples(cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]) -> Shown:
     """Renders the samples' rows again, because spans are not stored."""
-    samples = {_key(prepared.train[index].origin): index for index in wanted}
+    samples: dict[tuple[str, str], list[int]] = {}
+    for each in wanted:  # a mix may repeat a sample
+        samples.setdefault(_key(prepared.train[each].origin), []).append(each)
     pipeline = Pipeline(cfg, prepared.tokenizer)
-    shown: dict[int, tuple[RowOrigin, list[InspectedToken]]] = {}
+    shown: Shown = {}
     for dataset in cfg.datasets:
         for piece in _pieces(dataset, samples.keys(), pipeline, cfg.excess_length_strategy):
-            index = samples.get(_key(piece.row.origin))
-            if index is not None:
+            for index in samples.get(_key(piece.row.origin), ()):
                 shown[index] = (piece.row.origin, _tokens(piece, prepared.train[index], pipeline))
     return shown
 

@@ -23,16 +23,29 @@ def pack_row(samples: Sequence[TokenizedSample], indices: NDArray[np.int64]) -> 
 
     Args:
         samples: all samples, such as a SampleStore.
-        indices: int64 `[k]`, the samples of this row, in order.
+        indices: int64 `[k]`, the samples of this row, in order; or their pieces, int64 `[k, 3]`: sample, first
+            token, one past the last.
     """
-    chosen = [samples[int(index)] for index in indices]
+    chosen = [_piece(samples, *np.atleast_1d(each).tolist()) for each in indices]
     cu_seqlens = np.cumsum([0, *(len(sample.input_ids) for sample in chosen)], dtype=np.int32)
     labels = np.concatenate([sample.labels for sample in chosen])
     labels[cu_seqlens[:-1]] = IGNORE_INDEX  # nothing before a sample's first token may predict it
     weights = _joined([sample.weights for sample in chosen], [sample.labels for sample in chosen])
     if weights is not None:
         weights[cu_seqlens[:-1]] = 0
-    return PackedRow(np.concatenate([sample.input_ids for sample in chosen]), labels, cu_seqlens, indices, weights)
+    return PackedRow(
+        np.concatenate([sample.input_ids for sample in chosen]),
+        labels,
+        cu_seqlens,
+        indices.reshape(len(indices), -1)[:, 0],
+        weights,
+    )
+
+
+def _piece(samples: Sequence[TokenizedSample], sample: int, start: int = 0, stop: int | None = None) -> TokenizedSample:
+    whole = samples[sample]
+    weights = None if whole.weights is None else whole.weights[start:stop]
+    return TokenizedSample(whole.input_ids[start:stop], whole.labels[start:stop], whole.origin, weights)
 
 
 def _joined(

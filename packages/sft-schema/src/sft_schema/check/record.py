@@ -69,11 +69,35 @@ def check_sample(sample: TokenizedSample) -> None:
 
 
 def check_plan(plan: PackPlan, lengths: Sequence[int]) -> None:
-    """Every sample stands in exactly one row, and no row is empty or longer than `sequence_len`."""
-    _require(sorted(plan.samples.tolist()) == list(range(len(lengths))), "a sample is missing or stands twice")
-    for index in range(len(plan)):
-        used = sum(lengths[int(sample)] for sample in plan.row(index))
+    """Every token of every sample stands in exactly one row, and no row is empty or longer than `sequence_len`."""
+    samples: list[int] = plan.samples.tolist()
+    pieces: list[tuple[int, int, int]]
+    if plan.pieces is None:
+        _require(sorted(samples) == list(range(len(lengths))), "a sample is missing or stands twice")
+        pieces = [(sample, 0, lengths[sample]) for sample in samples]
+    else:
+        pieces = [(sample, start, stop) for sample, start, stop in plan.pieces.tolist()]
+        _require([piece[0] for piece in pieces] == samples, "samples and pieces of the plan differ")
+        _check_pieces(pieces, lengths)
+    offsets = plan.row_offsets.tolist()
+    _require((offsets[0], offsets[-1]) == (0, len(pieces)), f"row_offsets go from {offsets[0]} to {offsets[-1]}")
+    for index, (start, end) in enumerate(pairwise(offsets)):
+        used = sum(stop - begin for _, begin, stop in pieces[start:end])
         _require(0 < used <= plan.sequence_len, f"row {index} holds {used} tokens of {plan.sequence_len}")
+
+
+def _check_pieces(pieces: list[tuple[int, int, int]], lengths: Sequence[int]) -> None:
+    """Each sample's pieces follow one another from its first token to its last."""
+    reached = [0] * len(lengths)
+    for sample, start, stop in sorted(pieces):
+        _require(0 <= sample < len(lengths), f"a piece of sample {sample}, which is not there")
+        _require(
+            start == reached[sample] and start < stop,
+            f"tokens {start} to {stop} of sample {sample} follow on its first {reached[sample]}",
+        )
+        reached[sample] = stop
+    for sample, (stop, length) in enumerate(zip(reached, lengths, strict=True)):
+        _require(stop == length, f"{stop} of {length} tokens of sample {sample} stand in rows")
 
 
 def check_row(row: PackedRow) -> None:

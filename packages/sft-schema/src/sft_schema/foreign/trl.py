@@ -65,12 +65,7 @@ _TRL = table(
         "chat_template chat_template_jinja",
         lambda value: _template_path(value),
     ),
-    refused(
-        "packing fills rows as well as they can be, and never cuts a sample to do so",
-        "remove it and write `sample_packing: true`",
-        "packing_strategy",
-        accepts=("bfd", "ffd"),
-    ),
+    same("packing_strategy"),
     no_effect("samples of a batch are always joined without padding", "padding_free", accepts=(True,)),
     no_effect(say.UNPADDED, "pad_to_multiple_of"),
     no_effect(say.HELD_OUT_PACKED, "eval_packing"),

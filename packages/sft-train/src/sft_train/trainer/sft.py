@@ -72,14 +72,7 @@ class SftTrainer(Trainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
-        self.rows = EpochRows(
-            prepared.train.lengths,
-            cfg,
-            micro_batch_size=cfg.micro_batch_size,
-            process=args.process_index,
-            processes=args.world_size,
-            shuffle=cfg.shuffle_merged_datasets,
-        )
+        self.rows = _rows(cfg, prepared, args)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
@@ -161,7 +154,7 @@ class SftTrainer(Trainer):
             self.control.should_training_stop = True
             return [], torch.zeros(())
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        # A batch without targets is a blank one: every real row has something to train.
+        # A batch without targets is a blank one, or with `wrapped` a piece of a prompt: no work that counts.
         tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
         trained = sum(batch["targets"].numel() for batch in batches)
         weight = sum(map(total_weight, batches))
@@ -171,7 +164,8 @@ class SftTrainer(Trainer):
             counts = self.accelerator.reduce(counts, "sum")
             tokens, trained, _ = counts.tolist()
         self.throughput.add(int(tokens), int(trained))
-        return batches, counts[2].float()
+        # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
+        return batches, torch.where(counts[2] > 0, counts[2], 1.0).float()
 
     def compute_loss(
         self,
@@ -294,6 +288,20 @@ class SftTrainer(Trainer):
         if not math.isfinite(float(norm)):
             raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
+
+
+def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
+    rows = EpochRows(
+        prepared.train.lengths,
+        cfg,
+        micro_batch_size=cfg.micro_batch_size,
+        process=args.process_index,
+        processes=args.world_size,
+        shuffle=cfg.shuffle_merged_datasets,
+    )
+    if cfg.packing_balance == "attention":
+        rows.balance(cfg.gradient_accumulation_steps)
+    return rows
 
 
 def _not_finite(what: str, value: float, step: int) -> TrainingError:

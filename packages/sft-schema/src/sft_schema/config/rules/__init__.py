@@ -18,6 +18,7 @@ from sft_schema.config.rules.evaluation import EVALUATION_RULES
 from sft_schema.config.rules.mask import MASK_RULES
 from sft_schema.config.rules.optimizer import OPTIMIZER_RULES
 from sft_schema.config.rules.outcome import OUTCOME_RULES
+from sft_schema.config.rules.pack import PACKING_RULES
 from sft_schema.config.rules.quantise import QUANTISATION_RULES
 from sft_schema.config.rules.rule import Check, Finding, Rule
 from sft_schema.config.rules.schedule import SCHEDULE_RULES
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     *ADAPTER_RULES,
     *QUANTISATION_RULES,
     *DATA_RULES,
+    *PACKING_RULES,
     *MASK_RULES,
     *EVALUATION_RULES,
     *OPTIMIZER_RULES,
