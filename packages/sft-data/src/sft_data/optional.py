@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,6 +114,28 @@ def load_hub_dataset(path: str, **arguments: Any) -> Any:
         cause = _cause(first)
         fix = "check path, name, split and revision; a local file must exist"
         raise DataError(f"cannot be loaded: {cause}", where=where, fix=fix) from None
+
+
+@contextmanager
+def remote_reading(path: str) -> Generator[None]:
+    """Around the reading of rows of the hub: what breaks on the way is a DataError."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, *remote_errors()) as error:
+        fix = "check the connection and try again; what is prepared is kept"
+        raise DataError(f"cannot be read on: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None
+
+
+def hub_commit(path: str, revision: str | None) -> str:
+    """The commit that a revision of a data set of the hub stands for; raises DataError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return HfApi().dataset_info(path, revision=revision).sha or ""
+    except (HfHubHTTPError, OSError, ValueError, *remote_errors()) as error:
+        fix = "check path and revision"
+        raise DataError(f"cannot be found: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None
 
 
 def load_saved_dataset(folder: str, filesystem: Any | None) -> Any:
