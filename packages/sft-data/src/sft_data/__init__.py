@@ -4,14 +4,18 @@ from sft_data.collate import collate, pack_row
 from sft_data.generation import GenerationPrompt, generation_prompts
 from sft_data.inspection import InspectedRow, inspect_rows
 from sft_data.pack import lost_labels, plan_packs
-from sft_data.prepare import Prepared, prepare
+from sft_data.prepare import Prepared, prepare, prepare_share
+from sft_data.progress import Pace, Progress
 from sft_data.store import SampleStore
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
+from sft_data.verify import verify_prepared
 
 __all__ = [
     "GenerationPrompt",
     "InspectedRow",
+    "Pace",
     "Prepared",
+    "Progress",
     "SampleStore",
     "TextTokenizer",
     "collate",
@@ -22,4 +26,6 @@ __all__ = [
     "pack_row",
     "plan_packs",
     "prepare",
+    "prepare_share",
+    "verify_prepared",
 ]

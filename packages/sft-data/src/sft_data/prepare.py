@@ -14,7 +14,8 @@ from sft_data.detect import settle_formats
 from sft_data.format import function_digest
 from sft_data.part_account import PartAccount
 from sft_data.pipeline import Pipeline
-from sft_data.source import fingerprint_source
+from sft_data.progress import Progress
+from sft_data.source import count_rows, fingerprint_source
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
     SampleStore,
@@ -35,7 +36,7 @@ from sft_data.workers import WorkerKilledError, make_shards
 from sft_schema import DataError, SftConfig
 from sft_schema.record import Manifest
 
-Notify = Callable[[str, int, int], None]
+Notify = Callable[[Progress], None]
 
 _VERSIONED = ("sft-data", "sft-schema", "tokenizers", "jinja2")
 
@@ -69,7 +70,7 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
 
     Args:
         cfg: the config.
-        notify: called as `notify(data set, rows done, 0)` along the way.
+        notify: told along the way how far it is.
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
@@ -91,6 +92,39 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
     return Prepared(folder, manifest, SampleStore(folder / "train.arrow"), held_out, pipeline.tokenizer, detected)
+
+
+def prepare_share(cfg: SftConfig, job: int, jobs: int, notify: Notify | None = None) -> int:
+    """Makes the shards of one of several jobs; `prepare` makes the rest, and joins them.
+
+    Args:
+        cfg: the config; its `dataset_prepared_path` is a folder that all jobs share.
+        job: number of this job, from 1.
+        jobs: how many there are.
+        notify: told along the way how far it is.
+
+    Returns:
+        How many blocks of rows are this job's.
+
+    Raises:
+        DataError: see `prepare`; or the folder is in a remote store.
+    """
+    if "://" in cfg.dataset_prepared_path:
+        fix = "set it to a folder on a disk that all jobs share"
+        raise DataError("jobs cannot share it", where=f"dataset_prepared_path {cfg.dataset_prepared_path}", fix=fix)
+    cfg, _ = settle_formats(cfg)
+    pipeline = Pipeline(cfg, load_tokenizer(cfg))
+    folder = local_folder(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
+    with locked(folder.parent / f".{folder.name}.lock", shared=True):
+        if read_manifest(folder) is not None:
+            return 0
+        own = (block for block in read_blocks(cfg) if block.number % jobs == job - 1)
+        rows = tokens = count = 0
+        for shard in make_shards(cfg, pipeline, own, work_folder(folder)):
+            count += 1
+            rows, tokens = rows + shard.account["rows_in"], tokens + shard.account["tokens_in"]
+            (notify or _silent)(Progress(f"job {job} of {jobs}", rows, None, tokens))
+    return count
 
 
 def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
@@ -132,13 +166,17 @@ def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify
     owners: list[Part] = []  # of the blocks, by number
     blocks = _noted(read_blocks(cfg), owners)
     reading: Part | None = None
+    totals: dict[Part, int | None] = {}
     for shard in make_shards(cfg, pipeline, blocks, folder):
         part = owners[shard.number]
         if reading is not None and part != reading:
             parts[reading].check_budget()
         reading = part
         parts[part].add(shard)
-        notify(part.dataset(cfg).path, parts[part].total.rows_in, 0)
+        if part not in totals:
+            totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
+        done = parts[part].total
+        notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
     if reading is not None:
         parts[reading].check_budget()
     first = 0
@@ -191,5 +229,5 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _VERSIONED}
 
 
-def _silent(stage: str, done: int, total: int) -> None:
+def _silent(progress: Progress) -> None:
     """For callers that show no progress."""
