@@ -99,6 +99,7 @@ def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> 
         versions=_versions(),
         stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
         splits={split.name: split.counts() for split in splits},
+        engines=dict(sorted(tokenizer.encoder.rows.items())),
     )
     bad = [row for split in splits for row in split.bad]
     write_prepared(folder, manifest, {split.name: split.samples for split in splits}, bad)
@@ -133,7 +134,7 @@ def _take(
             account.expanded += len(found) - 1
             rendered.extend(found)
     texts = ["" if isinstance(example, Tokens) else text.text for _, example, text in rendered]
-    encoded = pipeline.tokenizer.encode_batch(texts)
+    encoded = pipeline.tokenizer.encode_rows(texts, [row.origin.place for row, _, _ in rendered])
     for (row, example, text), tokens in zip(rendered, encoded, strict=True):
         with account.row(row.origin):
             masked = pipeline.mask(example, text, tokens, dataset)

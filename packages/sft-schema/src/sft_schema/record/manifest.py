@@ -72,6 +72,7 @@ class Manifest(BaseModel):
         versions: package versions that made it.
         stop_tokens: the tokens that end a trained turn.
         splits: counts of `train` and `eval`.
+        engines: rows encoded by each engine, `tokenizers` or `tiktoken`; their tokens are the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,3 +82,4 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     stop_tokens: tuple[str, ...]
     splits: dict[str, SplitCounts]
+    engines: dict[str, int] = {}
