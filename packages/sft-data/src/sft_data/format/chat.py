@@ -17,6 +17,8 @@ from sft_schema.record import Conversation, TrainSpan
 MESSAGE_COLUMNS = ("messages", "conversations")
 """Where messages are looked for when `field_messages` does not say."""
 
+_BARE = frozenset({"role", "content"})
+
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
     """The row's messages and tools, and what the row says about their training.
@@ -28,7 +30,11 @@ def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
     messages = _messages(row, cfg)
     trained: list[bool | None] = []
     parts: list[TrainSpan] = []
+    own_keys = (cfg.message_field_training, cfg.message_field_training_detail)
     for index, message in enumerate(messages):
+        if len(message) == 2 and isinstance(message.get("content"), str) and _BARE.isdisjoint(own_keys):
+            trained.append(None)  # role and content alone, as most messages are: nothing else to read
+            continue
         trained.append(take_flag(message, cfg.message_field_training, index))
         parts.extend(take_details(message, cfg.message_field_training_detail, index))
         for field in ("content", cfg.template_thinking_key):

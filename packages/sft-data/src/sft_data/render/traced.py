@@ -12,7 +12,7 @@ no spans, and what lacks its span is refused later, not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from sft_schema.record import Span
@@ -27,22 +27,38 @@ class Source(NamedTuple):
     field: str
     offset: int
 
-    def moved(self, by: int) -> Source:
-        """The same characters in a text where they stand `by` further."""
-        return Source(self.start + by, self.end + by, self.message, self.field, self.offset)
-
 
 class Traced(str):
-    """A `str` with sources. It compares, hashes and tests like the plain string."""
+    """A `str` with sources. It compares, hashes and tests like the plain string.
 
-    __slots__ = ("sources",)
-    sources: tuple[Source, ...]
+    What is joined keeps its parts until its sources are asked for: a template that adds to one text in a loop would
+    else go through the sources of all of it each time.
+    """
+
+    __slots__ = ("_parts", "_sources")
+    _parts: Sequence[str]
+    _sources: tuple[Source, ...] | None
 
     def __new__(cls, text: str, sources: Iterable[Source] = ()) -> Traced:
         """The text with its sources, in order."""
         self = str.__new__(cls, text)
-        self.sources = tuple(sources)
+        self._parts, self._sources = (), tuple(sources)
         return self
+
+    @classmethod
+    def joined(cls, parts: Sequence[str]) -> Traced:
+        """The parts one after the other."""
+        self = str.__new__(cls, "".join(parts))
+        self._parts, self._sources = parts, None
+        return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where its characters came from, in order of `start`."""
+        if self._sources is None:
+            self._sources = tuple(_sources_of(self._parts))
+            self._parts = ()
+        return self._sources
 
     @classmethod
     def of(cls, text: str, message: int, field: str) -> Traced:
@@ -51,7 +67,7 @@ class Traced(str):
 
     def spans(self) -> tuple[Span, ...]:
         """The sources as records."""
-        return tuple(Span(*source) for source in self.sources)
+        return tuple(map(Span._make, self.sources))
 
     def cut(self, start: int, end: int) -> Traced:
         """Characters `start` to `end`, with what is left of each source."""
@@ -163,11 +179,19 @@ class Traced(str):
 
 def join_traced(parts: Iterable[str]) -> Traced:
     """The parts one after the other; what came from a Traced keeps its sources."""
+    return Traced.joined(list(parts))
+
+
+def _sources_of(parts: Sequence[str]) -> Iterator[Source]:
+    """The sources of parts that are joined, in order."""
     position = 0
-    sources: list[Source] = []
-    texts = list(parts)
-    for text in texts:
-        if isinstance(text, Traced):
-            sources.extend(source.moved(position) for source in text.sources)
-        position += len(text)
-    return Traced("".join(texts), sources)
+    waiting = list(reversed(parts))  # no recursion: texts that grow in a loop are nested as deep as it is long
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Traced):
+            if part._sources is None:  # noqa: SLF001 - its own class
+                waiting.extend(reversed(part._parts))  # noqa: SLF001
+                continue
+            for start, end, message, field, offset in part._sources:  # noqa: SLF001
+                yield Source(start + position, end + position, message, field, offset)
+        position += len(part)
