@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from sft_data.account import Account
+from sft_data.collector import collector_paused
 from sft_data.detect import settle_formats
 from sft_data.duplicate import Duplicates
 from sft_data.excess import Piece, fit, price
@@ -114,7 +115,8 @@ def _read_split(
         account, rows = Account(cfg, label), read_rows(dataset)
         split.parts.append(account)
         while block := list(islice(rows, _ROWS_AT_A_TIME)):
-            _take(block, dataset, pipeline, account, seen)
+            with collector_paused():
+                _take(block, dataset, pipeline, account, seen)
             notify(dataset.path, account.rows_in, 0)
         account.check_budget()
     return split

@@ -123,9 +123,10 @@ class _Environment(ImmutableSandboxedEnvironment):
     @staticmethod
     def add(parts: Sequence[Any]) -> Any:
         """`a + b + c`, from the left; texts are copied once, however many there are."""
-        if all(isinstance(part, str) for part in parts):
-            return join_traced(parts)
-        return reduce(operator.add, parts)
+        for part in parts:
+            if not isinstance(part, str):
+                return reduce(operator.add, parts)
+        return Traced.joined(parts)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`: an attribute that is safe, else an item, else undefined."""

@@ -58,7 +58,7 @@ class ChatTemplate:
         except (TemplateError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise RowError("template_refused", f"{type(error).__name__}: {error}") from None
         require_text(text)
-        found = sorted(text.spans(), key=itemgetter(0, 1))
+        found = sorted(text.sources, key=itemgetter(0, 1))
         spans = tuple(span for span in found if span.field != GENERATION)
         blocks = tuple((span.start, span.end) for span in found if span.field == GENERATION)
         return Rendered(str.__str__(text), spans, tuple(each.role for each in conversation.messages), blocks)
