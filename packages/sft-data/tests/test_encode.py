@@ -306,7 +306,9 @@ def test_the_manifest_says_which_engine_made_how_many_rows(workspace: Any, monke
     chats = [[("user", f"{n}?"), ("assistant", "e\u0301")] for n in range(5)]
     data = workspace.chats("train.jsonl", *chats, [("user", "\U00020000"), ("assistant", "x")])
     by = {
-        choice: prepare(workspace.config(data, tokenizer_engine=choice, dataset_prepared_path=str(data.parent / choice)))
+        choice: prepare(
+            workspace.config(data, tokenizer_engine=choice, dataset_prepared_path=str(data.parent / choice))
+        )
         for choice in ("auto", "tiktoken", "tokenizers")
     }
     assert by["auto"].manifest.engines == by["tiktoken"].manifest.engines == {"tiktoken": 5, "tokenizers": 1}

@@ -8,6 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sft_data.collector import collector_paused
+from sft_data.pipeline import Pipeline
+from sft_data.row import Row
+from sft_data.tokenizer import load_tokenizer
+from sft_schema import parse_config
+from sft_schema.record import RowOrigin
+
 BATCH = 512
 LOOKED_FOR = ["a word and 1 more\n" * 100] * 5_000
 """Enough text for `tokenizer_engine: auto` to have looked for the faster way before the clock starts."""
@@ -15,19 +22,11 @@ LOOKED_FOR = ["a word and 1 more\n" * 100] * 5_000
 
 def main(mode: str, folder: str, file: str) -> dict[str, Any]:
     if mode == "tokenizers":
-        sys.modules["tiktoken"] = None  # type: ignore[assignment] # as if it were not installed
-    from sft_data.collector import collector_paused
-    from sft_data.pipeline import Pipeline
-    from sft_data.row import Row
-    from sft_data.tokenizer import load_tokenizer
-    from sft_schema import parse_config
-    from sft_schema.record import RowOrigin
-
+        sys.modules["tiktoken"] = None  # as if it were not installed
     settings = {
         "base_model": folder,
         "datasets": [{"path": file, "type": "chat_template"}],
         "learning_rate": 1e-4,
-        "tokenizer_engine": "tiktoken" if mode == "tiktoken" else "auto",
     }
     cfg = parse_config(json.dumps(settings))
     pipeline, dataset = Pipeline(cfg, load_tokenizer(cfg)), cfg.datasets[0]

@@ -1,4 +1,4 @@
-"""One run of TRL's preparation with its assistant mask: python peer_trl.py TOKENIZER ROWS.jsonl. Needs trl and torch."""
+"""One run of TRL's preparation: python peer_trl.py TOKENIZER ROWS.jsonl. Needs trl and torch."""
 
 import json
 import resource

@@ -75,9 +75,9 @@ def read_byte_level(spec: dict[str, Any]) -> ByteLevel:
 
 
 def _pattern(pre_tokenizer: Any) -> str:
-    parts: list[Any] = [pre_tokenizer]
-    if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "Sequence":  # pyright: ignore
-        parts = pre_tokenizer["pretokenizers"]  # pyright: ignore
+    parts = [pre_tokenizer]
+    if pre_tokenizer is not None and pre_tokenizer["type"] == "Sequence":
+        parts = cast("list[Any]", pre_tokenizer["pretokenizers"])
     kinds = [None if part is None else str(part["type"]) for part in parts]
     if kinds not in (["ByteLevel"], ["Split", "ByteLevel"]):
         raise Unserved(f"its pre-tokeniser is {kinds}, not ByteLevel alone or after one Split")
@@ -105,7 +105,7 @@ def _is_nfc(normalizer: Any) -> bool:
 
 
 def _require_plain_offsets(processor: Any) -> None:
-    parts = [] if processor is None else processor.get("processors", [processor])
+    parts = [] if processor is None else cast("list[Any]", processor.get("processors", [processor]))
     for part in parts:
         if part["type"] not in ("ByteLevel", "TemplateProcessing") or part.get("trim_offsets"):
             raise Unserved(f"its post-processor {part['type']} moves offsets")
@@ -117,7 +117,9 @@ def _vocabulary(given: dict[str, int]) -> dict[bytes, int]:
     table = str.maketrans({letter: chr(byte) for byte, letter in enumerate(letters)})
     alphabet = frozenset(letters)
     found = {
-        token.translate(table).encode("latin-1"): number for token, number in given.items() if alphabet.issuperset(token)
+        token.translate(table).encode("latin-1"): number
+        for token, number in given.items()
+        if alphabet.issuperset(token)
     }
     if any(bytes([byte]) not in found for byte in range(256)):
         raise Unserved("its vocabulary lacks some of the 256 bytes")

@@ -69,11 +69,15 @@ class Encoder:
         """
         self._settle(texts)
         first, self._seen = self._seen, self._seen + len(texts)
-        groups = [slice(start, start + _ROWS_PER_CALL) for start in range(0, len(texts), _ROWS_PER_CALL)]
+        starts = range(0, len(texts), _ROWS_PER_CALL)
+
+        def group(start: int) -> list[tuple[Encoded, str]]:
+            stop = start + _ROWS_PER_CALL
+            return self._group(texts[start:stop], places[start:stop], first + start)
+
         with ThreadPoolExecutor(self.threads) as pool:
-            made = pool.map(lambda own: self._group(texts[own], places[own], first + own.start), groups)
-            for group in made:
-                for encoded, engine in group:
+            for made in pool.map(group, starts):
+                for encoded, engine in made:
                     self.rows[engine] += 1
                     yield encoded
 
@@ -110,7 +114,9 @@ class Encoder:
         if self._facts is not None:
             for index, (tokens, engine) in enumerate(found):
                 number = first + index
-                if tokens is not None and (number < self._checked_from + _CHECKED_FIRST or number % _CHECKED_EVERY == 0):
+                if tokens is not None and (
+                    number < self._checked_from + _CHECKED_FIRST or number % _CHECKED_EVERY == 0
+                ):
                     self._check(texts[index], tokens, places[index], engine)
         return [(tokens, engine) for tokens, engine in found if tokens is not None]
 

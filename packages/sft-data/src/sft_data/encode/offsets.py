@@ -27,8 +27,8 @@ def with_offsets(ids: NDArray[np.int32], text: str, lengths: NDArray[np.int32]) 
         lengths: int32 `[vocabulary]`, bytes of each token.
     """
     own = lengths[ids]
-    ends = own.cumsum(dtype=np.int64)
-    starts = ends - own
+    ends: NDArray[np.int64] = own.cumsum(dtype=np.int64)
+    starts = ends - own.astype(np.int64)
     size = int(ends[-1]) if len(ends) else 0
     if text.isascii():
         return Encoded(ids, starts, ends) if size == len(text) else None

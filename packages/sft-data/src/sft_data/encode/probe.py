@@ -27,9 +27,9 @@ _SCRIPTS = (
 )
 _CODE = (
     "def f(x: int) -> int:\n    if x<=0:\n\treturn x**2  # naïve\n\n\n    return {'a': [1, 2.5e-10, 0xFF]}[\"a\"]\n",
-    "<div class=\"a-b\">&amp;</div>\r\n\r\n  <!-- x -->\r\n\t\t<p>1&nbsp;000,00 €</p>\r",
+    '<div class="a-b">&amp;</div>\r\n\r\n  <!-- x -->\r\n\t\t<p>1&nbsp;000,00 €</p>\r',
     '{"messages": [{"role": "user", "content": "\\n\\u00e9\\"quoted\\""}], "n": null, "f": -1.5E+3}',
-    "#include <stdio.h>\nint main(void){for(int i=0;i<10;++i)printf(\"%d\\n\",i);return 0;}\n//////////=====-----",
+    '#include <stdio.h>\nint main(void){for(int i=0;i<10;++i)printf("%d\\n",i);return 0;}\n//////////=====-----',
     "SELECT * FROM t WHERE a!='b''c' AND d::int%2=0;-- x\n$$\\frac{a_1}{b^2}\\le\\sum_{i=1}^{n}$$ ~~~ ``` ```",
     "0 1 12 123 1234 12345 1234567890 3.14159 1,000,000 1e10 v2.0.1 2026-11-25T09:48:41Z 192.168.0.1 +49(0)30",
 )

@@ -76,7 +76,13 @@ def _mergeable(spec: dict[str, Any], facts: ByteLevel) -> dict[bytes, int]:
 
 def _without_frame(spec: dict[str, Any], model: dict[str, Any], pre_tokenizer: Any = None) -> Tokenizer:
     """The model alone: no normal form, no added tokens."""
-    bare = {"normalizer": None, "post_processor": None, "added_tokens": [], "truncation": None, "padding": None}
+    bare: dict[str, Any] = {
+        "normalizer": None,
+        "post_processor": None,
+        "added_tokens": [],
+        "truncation": None,
+        "padding": None,
+    }
     return Tokenizer.from_str(json.dumps({**spec, **bare, "pre_tokenizer": pre_tokenizer, "model": model}))
 
 

@@ -130,7 +130,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`: an attribute that is safe, else an item, else undefined."""
-        kind = type(obj)
+        kind = cast("type[object]", type(obj))
         if kind is dict:
             if attribute not in _DICT_NAMES:  # a dict has no other attributes: it is an item or nothing
                 try:

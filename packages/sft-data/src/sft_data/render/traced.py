@@ -12,16 +12,16 @@ no spans, and what lacks its span is refused later, not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, SupportsIndex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, SupportsIndex, cast
 
 from sft_schema.record import Span
-
 
 Source = Span
 """Characters `start` to `end` of a Traced that came from `field` of `message`, beginning at `offset`."""
 
-_new_tuple = tuple.__new__
+_MakeSource = Callable[[type[Source], tuple[int, int, int, str, int]], Source]
+_new_source = cast(_MakeSource, tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 """Makes a Source of its five values; the named way takes three times as long, and rows have many."""
 
 
@@ -53,15 +53,30 @@ class Traced(str):
     def sources(self) -> tuple[Source, ...]:
         """Where its characters came from, in order of `start`."""
         if self._sources is None:
-            self._sources = _sources_of(self._parts)
+            self._sources = self._joined_sources()
             self._parts = ()
         return self._sources
+
+    def _joined_sources(self) -> tuple[Source, ...]:
+        position = 0
+        found: list[Source] = []
+        waiting = list(reversed(self._parts))
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Traced):
+                if part._sources is None:
+                    waiting.extend(reversed(part._parts))
+                    continue
+                for start, end, message, field, offset in part._sources:
+                    found.append(_new_source(Source, (start + position, end + position, message, field, offset)))
+            position += len(part)
+        return tuple(found)
 
     @classmethod
     def of(cls, text: str, message: int, field: str) -> Traced:
         """A whole field. An empty one keeps an empty source, which still marks its place."""
         self = str.__new__(cls, text)
-        self._parts, self._sources = (), (_new_tuple(Source, (0, len(text), message, field, 0)),)
+        self._parts, self._sources = (), (_new_source(Source, (0, len(text), message, field, 0)),)
         return self
 
     def cut(self, start: int, end: int) -> Traced:
@@ -177,20 +192,3 @@ class Traced(str):
 def join_traced(parts: Iterable[str]) -> Traced:
     """The parts one after the other; what came from a Traced keeps its sources."""
     return Traced.joined(list(parts))
-
-
-def _sources_of(parts: Sequence[str]) -> tuple[Source, ...]:
-    """The sources of parts that are joined, in order."""
-    position = 0
-    found: list[Source] = []
-    waiting = list(reversed(parts))  # no recursion: texts that grow in a loop are nested as deep as it is long
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Traced):
-            if part._sources is None:  # noqa: SLF001 - its own class
-                waiting.extend(reversed(part._parts))  # noqa: SLF001
-                continue
-            for start, end, message, field, offset in part._sources:  # noqa: SLF001
-                found.append(_new_tuple(Source, (start + position, end + position, message, field, offset)))
-        position += len(part)
-    return tuple(found)
