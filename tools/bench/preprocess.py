@@ -129,7 +129,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
                 lines.append(f"| {tokenizer} | {name} | | | | | | missing: {row.get('missing')} |")
                 continue
             note = row.get("note") or ", ".join(f"{key}: {count} rows" for key, count in row["engines"].items())
-            if row.get("proof"):
+            if row.get("proof", 0) > 0.1:
                 note += f"; proof and warm-up {row['proof']:.1f} s"
             cells = [f"{row['rows_per_s']:,.0f}", f"{row['tokens_per_s']:,}", f"{row['ratio_to_encode']:.2f}"]
             cells += [f"{row['cpu']:.1f}", f"{row['memory_mb']:,}", note]
