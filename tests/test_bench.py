@@ -35,3 +35,13 @@ def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
     assert lines >= 300
     assert all(row["seconds"] > 0 for row in programs.values())
     assert programs["python -c pass"]["ratio"] == 1.0
+
+
+def test_the_preprocessing_bench_compares_with_encoding_alone(tmp_path: Path) -> None:
+    base = Path(__file__).parents[1] / "examples" / "quickstart" / "base"
+    (tmp_path / "qwen3").symlink_to(base)
+    found = found_by("preprocess", "--tokenizers", str(tmp_path), "--rows", "40", "--runs", "1")
+    contenders = found["contenders"]["qwen3"]
+    assert {row["tokens"] for row in contenders.values()} == {contenders["encode"]["tokens"]}
+    assert {row["rows"] for row in contenders.values()} == {40}
+    assert found["ours"]["qwen3"]["ratio_to_encode"] > 0

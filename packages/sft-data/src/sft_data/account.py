@@ -75,6 +75,7 @@ class Account:
         cut_rows: samples cut by `truncate`, `truncate_history` or `split`.
         cut_tokens: tokens lost by that.
         dropped_tokens: tokens of dropped samples, by reason.
+        engines: rows that each engine encoded.
         excess: samples that are too long, with `raise`.
         bad: what was set aside, with reasons.
     """
@@ -85,6 +86,7 @@ class Account:
     cut_rows: int = 0
     cut_tokens: int = 0
     dropped_tokens: Counter[str] = field(default_factory=Counter[str])
+    engines: Counter[str] = field(default_factory=Counter[str])
     excess: Excess = field(default_factory=Excess)
     bad: list[BadRow] = field(default_factory=list[BadRow])
 
@@ -93,7 +95,8 @@ class Account:
         values = {name: getattr(self, name) for name in COUNTS}
         excess = {name: getattr(self.excess, name) for name in ("count", "longest", "rows", "tokens")}
         bad = [_line(each) for each in self.bad]
-        return {**values, "dropped_tokens": self.dropped_tokens, "excess": excess, "bad": bad}
+        counters = {"dropped_tokens": self.dropped_tokens, "engines": self.engines}
+        return {**values, **counters, "excess": excess, "bad": bad}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Account:
@@ -101,6 +104,7 @@ class Account:
         excess = values["excess"]
         account = cls(
             dropped_tokens=Counter(values["dropped_tokens"]),
+            engines=Counter(values["engines"]),
             excess=Excess(excess["count"], excess["longest"], Counter(excess["rows"]), Counter(excess["tokens"])),
             bad=[
                 BadRow(RowOrigin(row["dataset"], row["row"], row["place"]), row["reason"], row["detail"])

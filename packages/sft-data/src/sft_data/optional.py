@@ -77,6 +77,15 @@ def _errors_of_loaded(known: dict[str, tuple[str, ...]]) -> tuple[type[Exception
     return tuple(getattr(module, name) for module, names in loaded if module is not None for name in names)
 
 
+def tiktoken_encoding(name: str, pattern: str, vocabulary: dict[bytes, int], special: dict[str, int]) -> Any:
+    """A `tiktoken.Encoding` that cuts texts by `pattern` and merges by id; None when tiktoken is not installed."""
+    try:
+        from tiktoken import Encoding
+    except ImportError:
+        return None
+    return Encoding(name, pat_str=pattern, mergeable_ranks=vocabulary, special_tokens=special)
+
+
 def unpack_zstd(raw: BinaryIO) -> Any:
     """A reader of what is packed with Zstandard.
 

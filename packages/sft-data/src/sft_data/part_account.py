@@ -83,6 +83,7 @@ class PartAccount:
         for name in COUNTS:
             setattr(total, name, getattr(total, name) + getattr(account, name))
         total.dropped_tokens.update(account.dropped_tokens)
+        total.engines.update(account.engines)
         total.excess.add(account.excess)
         self.reasons.update(row.reason for row in account.bad)
         if self.first_bad is None and account.bad:

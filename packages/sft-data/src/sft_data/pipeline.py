@@ -74,6 +74,7 @@ class Pipeline:
         self._chats: dict[tuple[str | None, str | None], Chat] = {}
         self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
         self._texts: dict[int, str] = {}
+        self._policies: dict[int, tuple[DatasetConfig, MaskPolicy]] = {}
         self.tokenizer = tokenizer
         for dataset in (*cfg.datasets, *cfg.test_datasets):
             if dataset.format_function is not None:
@@ -133,7 +134,7 @@ class Pipeline:
         if not expanding or not isinstance(example, Conversation):
             return [(row, example, rendered)]
         chat = self.chat(dataset)
-        turns = expand_turns(self._probe(chat), example, MaskPolicy.of(self._cfg, dataset))
+        turns = expand_turns(self._probe(chat), example, self._policy(dataset))
         if len(turns) == 1:
             return [(row, example, rendered)]
         return [(_turn_of(row, each), each, chat.render(each)) for each in turns]
@@ -159,7 +160,7 @@ class Pipeline:
         """
         if isinstance(example, Tokens):
             return self._given(example, rendered)
-        policy = MaskPolicy.of(self._cfg, dataset)
+        policy = self._policy(dataset)
         special = self.tokenizer.special_ids
         if isinstance(example, Segments) and example.complete:
             pass  # its pieces hold the special tokens that they are meant to have
@@ -180,6 +181,12 @@ class Pipeline:
         special = self.tokenizer.special_ids
         labels = label_tokens(encoded, regions, special)
         return Masked(rendered, encoded, regions, labels, weigh_tokens(encoded, regions, special))
+
+    def _policy(self, dataset: DatasetConfig) -> MaskPolicy:
+        """The data set's masking settings, made once; it is kept beside them, so its id stays its own."""
+        if id(dataset) not in self._policies:
+            self._policies[id(dataset)] = dataset, MaskPolicy.of(self._cfg, dataset)
+        return self._policies[id(dataset)][1]
 
     def _pieces(self, tokens: Tokens) -> list[str]:
         """The text of each token by itself; raises RowError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -149,6 +150,7 @@ def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> 
         versions=_versions(),
         stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
         splits={split.name: split.counts() for split in splits},
+        engines=dict(sorted(sum((part.total.engines for part in parts.values()), Counter[str]()).items())),
         shards={shard_name(shard.number): shard.sha256 for shard in shards},
     )
     for split in splits:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from sft_data.account import Kept, Ledger
 from sft_data.block import Block
+from sft_data.collector import collector_paused
 from sft_data.duplicate import digest_of, minima_of
 from sft_data.excess import Piece, fit, price
 from sft_data.pipeline import Pipeline
@@ -33,8 +35,11 @@ def make_shard(cfg: SftConfig, pipeline: Pipeline, block: Block, folder: Path) -
         DataError: see `prepare`.
     """
     ledger, dataset = Ledger(cfg), block.part.dataset(cfg)
+    before = Counter(pipeline.tokenizer.encoder.rows)
     for start in range(0, len(block.rows), _ROWS_AT_A_TIME):
-        _take(cfg, pipeline, dataset, block.rows[start : start + _ROWS_AT_A_TIME], ledger)
+        with collector_paused():
+            _take(cfg, pipeline, dataset, block.rows[start : start + _ROWS_AT_A_TIME], ledger)
+    ledger.account.engines = pipeline.tokenizer.encoder.rows - before
     rows = [_shard_row(each) for each in ledger.kept]
     return write_shard(folder, block.number, rows, ledger.account.as_json())
 
@@ -58,7 +63,7 @@ def _take(
             ledger.account.expanded += len(found) - 1
             rendered.extend(found)
     texts = ["" if isinstance(example, Tokens) else text.text for _, example, text in rendered]
-    encoded = pipeline.tokenizer.encode_batch(texts)
+    encoded = pipeline.tokenizer.encode_rows(texts, [row.origin.place for row, _, _ in rendered])
     for (row, example, text), tokens in zip(rendered, encoded, strict=True):
         with ledger.row(row.origin):
             masked = pipeline.mask(example, text, tokens, dataset, number=row.origin.row)

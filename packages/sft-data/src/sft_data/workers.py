@@ -23,13 +23,13 @@ from sft_data.block import Block
 from sft_data.env import cores, one_thread_each
 from sft_data.pipeline import Pipeline
 from sft_data.store import ShardInfo, read_shard_info
-from sft_data.tokenizer import load_tokenizer
+from sft_data.tokenizer import TextTokenizer
 from sft_data.work import make_shard
 from sft_schema import DataError, SftConfig
 
 _MOST_PROCESSES = 16
 _FEW_CHARACTERS = 1 << 23
-"""About two seconds of work, and what starting processes takes."""
+"""As many take about as long to encode as it takes to start processes, or to prove a faster engine."""
 _BLOCKS_EACH = 2
 """Blocks that wait for a worker, or for their turn to be counted: what bounds the memory of the reader."""
 
@@ -51,17 +51,16 @@ def make_shards(cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], fol
     Raises:
         DataError: see `prepare`; or a worker was killed.
     """
-    processes = cfg.dataset_num_proc or min(cores(), _MOST_PROCESSES)
-    if cfg.dataset_num_proc is None and processes > 1:
-        first = _first(blocks, _FEW_CHARACTERS)
-        blocks = chain(first, blocks)
-        if sum(block.characters for block in first) < _FEW_CHARACTERS:
-            processes = 1
+    first = _first(blocks, _FEW_CHARACTERS)
+    blocks = chain(first, blocks)
+    many = sum(block.characters for block in first) >= _FEW_CHARACTERS
+    pipeline.tokenizer.encoder.settle(worth_it=many)
+    processes = cfg.dataset_num_proc or (min(cores(), _MOST_PROCESSES) if many else 1)
     if processes == 1:
         for block in blocks:
             yield read_shard_info(folder, block.number) or make_shard(cfg, pipeline, block, folder)
         return
-    yield from _in_processes(cfg, blocks, folder, processes)
+    yield from _in_processes(cfg, pipeline.tokenizer, blocks, folder, processes)
 
 
 def _first(blocks: Iterator[Block], characters: int) -> list[Block]:
@@ -72,9 +71,11 @@ def _first(blocks: Iterator[Block], characters: int) -> list[Block]:
     return first
 
 
-def _in_processes(cfg: SftConfig, blocks: Iterator[Block], folder: Path, processes: int) -> Iterator[ShardInfo]:
+def _in_processes(
+    cfg: SftConfig, tokenizer: TextTokenizer, blocks: Iterator[Block], folder: Path, processes: int
+) -> Iterator[ShardInfo]:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
-    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start, initargs=(cfg, folder))
+    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start, initargs=(cfg, tokenizer, folder))
     waiting: deque[ShardInfo | Future[ShardInfo]] = deque()
     try:
         for block in blocks:
@@ -109,10 +110,11 @@ class _Worker:
 _WORKER = _Worker()
 
 
-def _start(cfg: SftConfig, folder: Path) -> None:
+def _start(cfg: SftConfig, tokenizer: TextTokenizer, folder: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread_each()
-    _WORKER.cfg, _WORKER.pipeline, _WORKER.folder = cfg, Pipeline(cfg, load_tokenizer(cfg)), folder
+    tokenizer.encoder.threads = 1
+    _WORKER.cfg, _WORKER.pipeline, _WORKER.folder = cfg, Pipeline(cfg, tokenizer), folder
 
 
 def _end_with_parent() -> None:

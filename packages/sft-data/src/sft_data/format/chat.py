@@ -9,13 +9,15 @@ from pydantic import ValidationError
 
 from sft_data.format.message import read_message
 from sft_data.format.tools import read_calls, read_tools
-from sft_data.format.training import Said, join_parts, take_details, take_flag
+from sft_data.format.training import NOTHING_SAID, Said, join_parts, take_details, take_flag
 from sft_data.row import Row, RowError
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation, TrainSpan
 
 MESSAGE_COLUMNS = ("messages", "conversations")
 """Where messages are looked for when `field_messages` does not say."""
+
+_BARE = frozenset({"role", "content"})
 
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
@@ -28,7 +30,11 @@ def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
     messages = _messages(row, cfg)
     said: list[Said] = []
     parts: list[TrainSpan] = []
+    own_keys = (cfg.message_field_training, cfg.message_field_training_detail)
     for index, message in enumerate(messages):
+        if len(message) == 2 and isinstance(message.get("content"), str) and _BARE.isdisjoint(own_keys):
+            said.append(NOTHING_SAID)  # role and content alone, as most messages are: nothing else to read
+            continue
         said.append(take_flag(message, cfg.message_field_training, index))
         parts.extend(take_details(message, cfg.message_field_training_detail, index))
         for field in ("content", cfg.template_thinking_key):

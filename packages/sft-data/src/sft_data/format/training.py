@@ -29,6 +29,9 @@ class Said(NamedTuple):
     weight: float
 
 
+NOTHING_SAID = Said(None, 1.0)
+
+
 def take_flag(message: dict[str, Any], key: str | None, index: int) -> Said:
     """Takes what is said about its training out of a message.
 
@@ -105,7 +108,7 @@ def join_parts(message: dict[str, Any], field: str, index: int) -> list[TrainSpa
     text, flagged = "", False
     for number, part in enumerate(cast("list[Any]", parts)):
         piece = _part_text(part, f"part {number} of message {index}'s {field}")
-        said = take_flag(dict(cast("dict[str, Any]", part)), None, index) if isinstance(part, dict) else Said(None, 1)
+        said = take_flag(dict(cast("dict[str, Any]", part)), None, index) if isinstance(part, dict) else NOTHING_SAID
         flagged = flagged or said.train is not None
         if piece:
             end, train = len(text) + len(piece), said.train is not False

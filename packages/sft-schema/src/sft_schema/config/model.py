@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sft_schema.config.section import Section, setting
 
 
@@ -20,6 +22,11 @@ class ModelSection(Section):
     base_model: str = setting("Hub id or local folder of the model to fine-tune.", min_length=1)
     revision_of_model: str | None = setting("Branch, tag or commit of `base_model` on the hub.", None)
     tokenizer_config: str | None = setting("Hub id or folder of the tokenizer, when it is not `base_model`'s.", None)
+    tokenizer_engine: Literal["auto", "tokenizers", "tiktoken"] = setting(
+        "What encodes the rows: `tokenizers`, or `tiktoken` where it is proven to give the same tokens; `auto` takes "
+        "the faster one for data that is large enough for the proof to pay.",
+        "auto",
+    )
     trust_remote_code: bool = setting("Run Python code that comes with the model.", False)
     reinit_weights: bool = setting("Start from random weights made from the model's config.json.", False)
     attn_implementation: str = setting("Attention backend: a row of `sft_schema.attention`.", "sdpa")

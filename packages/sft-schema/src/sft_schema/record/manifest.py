@@ -73,6 +73,7 @@ class Manifest(BaseModel):
         stop_tokens: the tokens that end a trained turn.
         splits: counts of `train` and `eval`.
         shards: SHA-256 of each file of samples, by its name.
+        engines: rows encoded by each engine, `tokenizers` or `tiktoken`; their tokens are the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,3 +84,4 @@ class Manifest(BaseModel):
     stop_tokens: tuple[str, ...]
     splits: dict[str, SplitCounts]
     shards: dict[str, str] = {}
+    engines: dict[str, int] = {}

@@ -10,10 +10,10 @@ A span says: these characters are that part of that message. What no span covers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Characters `start` to `end` (exclusive) of the rendered text that came from one field.
 
     Attributes:
@@ -31,8 +31,7 @@ class Span:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """Characters `start` to `end` (exclusive) that the model has to write itself, and why.
 
     Attributes:
