@@ -15,11 +15,18 @@ def found_by(name: str, *arguments: str) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
-def test_the_packing_bench_stays_between_next_fit_and_the_bound() -> None:
-    runs = found_by("packing", "--samples", "3000")["runs"]
+def test_the_packing_bench_holds_the_packers_against_the_bound_and_those_of_others() -> None:
+    runs = found_by("packing", "--samples", "5000")["runs"]
     assert len(runs) == 4 * 3
-    assert all(row["next_fit"] < row["efficiency"] <= row["bound"] for row in runs)
-    assert {row["samples"] for row in runs} == {3000}
+    assert {row["samples"] for row in runs} == {5000}
+    for run in runs:
+        found = run["efficiency"]
+        assert all(found[name] <= run["bound"] for name in found if name != "bfd_split")
+        assert found["wrapped"] == run["bound"]
+        assert found["sequential"] < min(found["axolotl"], found["TRL"])
+        assert max(found["axolotl"], found["TRL"]) <= found["bfd"]
+        assert min(found["ffd"], found["spfhp"], found["stream of 10,000"]) > found["sequential"]
+        assert run["busiest_process"]["floor"] <= run["busiest_process"]["attention"] < run["busiest_process"]["none"]
 
 
 def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
@@ -28,3 +35,13 @@ def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
     assert lines >= 300
     assert all(row["seconds"] > 0 for row in programs.values())
     assert programs["python -c pass"]["ratio"] == 1.0
+
+
+def test_the_preprocessing_bench_compares_with_encoding_alone(tmp_path: Path) -> None:
+    base = Path(__file__).parents[1] / "examples" / "quickstart" / "base"
+    (tmp_path / "qwen3").symlink_to(base)
+    found = found_by("preprocess", "--tokenizers", str(tmp_path), "--rows", "40", "--runs", "1")
+    contenders = found["contenders"]["qwen3"]
+    assert {row["tokens"] for row in contenders.values()} == {contenders["encode"]["tokens"]}
+    assert {row["rows"] for row in contenders.values()} == {40}
+    assert found["ours"]["qwen3"]["ratio_to_encode"] > 0

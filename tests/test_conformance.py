@@ -20,8 +20,8 @@ from sft_kernels import flash_attn_varlen_func
 from sft_schema import BACKENDS, AttentionBackend, parse_config
 from sft_schema.attention import ALL_BACKENDS
 from sft_schema.check import check_manifest
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Conversation, RowOrigin
+from sft_schema.config import DatasetConfig, PackingSection
+from sft_schema.record import Conversation, PackPlan, RowOrigin
 from sft_schema.testing import AttentionCase, check_attention_backend, check_format, check_packer, check_source
 from sft_schema.testing.attention_case import Vectors
 from sft_schema.testing.strategies import chat_rows
@@ -83,8 +83,14 @@ def test_any_conversation_comes_through_the_chat_format(row: dict[str, Any]) -> 
     assert [each.content for each in example.messages] == [turn["value"] for turn in row["turns"]]
 
 
-def test_the_packer_keeps_its_contract() -> None:
-    assert check_packer(plan_packs, array=np.asarray) > 100
+@pytest.mark.parametrize("strategy", ["bfd", "ffd", "spfhp", "sequential", "wrapped"])
+def test_the_packer_keeps_its_contract(strategy: str) -> None:
+    """All but `bfd_split`, which cuts lengths that the contract refuses."""
+
+    def plan(lengths: Any, cfg: PackingSection, *, epoch: int, shuffle: bool) -> PackPlan:
+        return plan_packs(lengths, cfg.model_copy(update={"packing_strategy": strategy}), epoch=epoch, shuffle=shuffle)
+
+    assert check_packer(plan, array=np.asarray) > 100
 
 
 def write_jsonl(folder: Path) -> Path:

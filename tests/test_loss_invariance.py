@@ -48,8 +48,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(folder / "model")
     write_conversations(folder / "train.jsonl", 21, seed=3, longest=30)
     write_conversations(folder / "heldout.jsonl", 5, seed=4)
+    for name in ("train", "heldout"):
+        weigh(folder / f"{name}.jsonl", folder / f"{name}-weighted.jsonl")
     (folder / "config.yaml").write_text(SETTINGS.format(folder=folder))
     return folder
+
+
+def weigh(source: Path, target: Path) -> None:
+    """The same conversations, with weights for the last answers."""
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["messages"][-1]["weight"] = 0.1 + number % 4
+    target.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture
@@ -67,6 +77,12 @@ def outcome(out: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     (file,) = out.glob("*model.safetensors")
     return [line["loss"] for line in lines if "loss" in line], load_file(file)
+
+
+def weighted(folder: Path) -> tuple[str, str]:
+    """Settings that train and evaluate on the conversations with weights."""
+    names = {"datasets": "train-weighted.jsonl", "test_datasets": "heldout-weighted.jsonl"}
+    return tuple(f'{key}=[{{"path": "{folder / name}"}}]' for key, name in names.items())  # type: ignore[return-value]
 
 
 def cut(micro: int, accumulation: int) -> tuple[str, str]:
@@ -100,10 +116,29 @@ def test_whole_run_does_not_depend_on_the_cut(trained: Any, adapter: tuple[str, 
         assert_same(found[name], found["1x8"])
 
 
-def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(folder: Path, trained: Any) -> None:
+@pytest.mark.parametrize("chunked", ["false", "true"])
+def test_whole_run_with_weights_does_not_depend_on_the_cut(
+    folder: Path, tmp_path: Path, trained: Any, chunked: str
+) -> None:
+    rest = ("num_epochs=1", f"chunked_cross_entropy={chunked}", *weighted(folder))
+    found = {name: trained(name, *cut(*each), *rest) for name, each in CUTS.items()}
+    for name in ("2x4", "8x1"):
+        assert_same(found[name], found["1x8"])
+    held_out = [json.loads((tmp_path / name / "summary.json").read_text())["eval_loss_after"] for name in CUTS]
+    assert held_out == pytest.approx(held_out[:1] * 3, abs=1e-5)
+    plain = trained("plain", *cut(1, 8), "num_epochs=1")
+    with pytest.raises(AssertionError):
+        assert_same(plain, found["1x8"])
+
+
+@pytest.mark.parametrize("with_weights", [False, True], ids=["equal", "weighted"])
+def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(
+    folder: Path, trained: Any, with_weights: bool
+) -> None:
     """The same step written out sample by sample, and the common mistake, which must not pass."""
-    (loss,), weights = trained("step", *cut(2, 4), *ONE_STEP)
-    cfg = load_config(folder / "config.yaml")
+    own = weighted(folder) if with_weights else ()
+    (loss,), weights = trained("step", *cut(2, 4), *ONE_STEP, *own)
+    cfg = load_config(folder / "config.yaml", own)
     model, store = AutoModelForCausalLM.from_pretrained(cfg.base_model), prepare(cfg).train
     plan = plan_packs(store.lengths, cfg, epoch=0)
     order = [int(plan.row(row)[0]) for row in range(8)]
@@ -111,8 +146,11 @@ def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(fold
     for index in order:
         ids, labels = (torch.tensor(each.tolist()) for each in (store[index].input_ids, store[index].labels))
         logits = model(input_ids=ids[None]).logits[0, :-1]
-        nlls.append(torch.nn.functional.cross_entropy(logits, labels[1:], reduction="sum"))
-        counts.append(int((labels[1:] != -100).sum()))
+        each = torch.nn.functional.cross_entropy(logits, labels[1:], reduction="none")
+        counted = store[index].weights
+        counts_of = (labels[1:] != -100).float() if counted is None else torch.tensor(counted.tolist())[1:]
+        nlls.append((each * counts_of).sum())
+        counts.append(float(counts_of.sum()))
     (sum(nlls) / sum(counts)).backward()
 
     assert loss == pytest.approx(sum(nlls).item() / sum(counts), abs=1e-5)
@@ -123,12 +161,13 @@ def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(fold
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", "lora", "weighted"])
 def test_two_processes_equal_one_with_twice_the_accumulation(
-    folder: Path, tmp_path: Path, trained: Any, adapter: tuple[str, ...]
+    folder: Path, tmp_path: Path, trained: Any, kind: str
 ) -> None:
     """21 rows, 4 a step: in each epoch's last step the second process has nothing left to train on."""
-    rest = ("num_epochs=2", "do_causal_lm_eval=true", "eval_max_new_tokens=4", *adapter)
+    own = {"full": (), "lora": LORA, "weighted": weighted(folder)}[kind]
+    rest = ("num_epochs=2", "do_causal_lm_eval=true", "eval_max_new_tokens=4", *own)
     alone = trained("alone", *cut(1, 4), *rest)
     command = (f"output_dir={tmp_path / 'two'}", *cut(1, 2), *rest)
     together = launch(2, tmp_path, folder / "config.yaml", command)

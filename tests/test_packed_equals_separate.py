@@ -151,6 +151,32 @@ def test_loss_and_gradients_of_a_packed_row_are_the_sum_of_its_samples(
         torch.testing.assert_close(found[name], wanted[name], **TOLERANCE)
 
 
+@pytest.mark.parametrize("strategy", ["bfd", "bfd_split", "ffd", "spfhp", "sequential", "wrapped"])
+def test_rows_of_every_strategy_are_the_sum_of_what_they_hold(strategy: str, prepared: Prepared) -> None:
+    """Samples; with `wrapped` pieces of them, each as if there were nothing else of its sample."""
+    values = {"sequence_len": 512, "sample_packing": True, "packing_strategy": strategy}
+    plan = plan_packs(prepared.train.lengths, PackingSection.model_validate(values))
+    assert (plan.cuts > 0) is (strategy == "wrapped")
+    model = build("llama", "sdpa")
+    for index in range(min(3, len(plan))):
+        row = plan.row(index)
+        held = [prepared.train[int(sample)] for sample in row.reshape(len(row), -1)[:, 0]]
+        if row.ndim == 2:
+            windows = [slice(start, stop) for _, start, stop in row.tolist()]
+            held = [
+                TokenizedSample(sample.input_ids[window], sample.labels[window], sample.origin)
+                for sample, window in zip(held, windows, strict=True)
+            ]
+        batch = to_tensors([pack_row(prepared.train, row)])
+        count = max(1, batch["targets"].numel())
+        together = next_token_nll(model, batch, forward_call(model, "sdpa")) / count
+        apart = one_by_one(model, held) / count
+        torch.testing.assert_close(together, apart, **TOLERANCE)
+        found, wanted = gradients(model, together), gradients(model, apart)
+        for name in wanted:
+            torch.testing.assert_close(found[name], wanted[name], **TOLERANCE)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_boundaries_handed_to_a_varlen_backend_do_the_same(
     family: str, varlen_backend: str, samples: list[TokenizedSample], packed: dict[str, Any]

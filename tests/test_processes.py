@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sft_schema import load_config
+from sft_train.run import run
 from sft_train.testing import tiny_model, write_conversations
 
 torch.set_num_threads(1)
@@ -96,3 +98,22 @@ def test_two_processes_run_as_the_settings_say_and_train_the_same_weights(folder
     for trace in ("profiler_trace.json", "profiler_trace_1.json"):
         events = json.loads((tmp_path / "other" / trace).read_text())["traceEvents"]
         assert sum(each.get("name", "").startswith("Optimizer.step#") for each in events) == 2, trace
+
+
+def losses(out: Path) -> list[float]:
+    lines = (json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.slow
+def test_balanced_processes_and_cut_samples_leave_the_losses_of_one_process(folder: Path, tmp_path: Path) -> None:
+    """Which process computes a row changes nothing; `wrapped` rows too are shared out without losing any."""
+    given = ("sample_packing=true", "packing_strategy=wrapped", "gradient_accumulation_steps=2", "max_steps=4")
+    train(folder, tmp_path / "as_they_come", *given)
+    train(folder, tmp_path / "balanced", *given, "packing_balance=attention")
+    alone = (*given[:2], "gradient_accumulation_steps=4", "max_steps=4", f"output_dir={tmp_path / 'alone'}")
+    run(load_config(folder / "config.yaml", alone))
+    wanted = losses(tmp_path / "alone")
+    assert len(wanted) == 4
+    for name in ("as_they_come", "balanced"):
+        assert losses(tmp_path / name) == pytest.approx(wanted, rel=1e-4), name

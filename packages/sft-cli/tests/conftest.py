@@ -28,7 +28,7 @@ def chatml(sample: int, messages: list[tuple[str, tuple[str, ...]]]) -> list[Ins
 
     def add(text: str, trained: bool, message: int | None, field: str) -> None:
         role = None if message is None else messages[message][0]
-        tokens.append(InspectedToken(len(tokens), text, trained, message, role, field, sample))
+        tokens.append(InspectedToken(len(tokens), text, trained, message, role, field, sample, float(trained), "turn"))
 
     for index, (role, contents) in enumerate(messages):
         said = role == "assistant"

@@ -30,6 +30,14 @@ def test_the_table_is_aligned_and_ends_with_the_packing(manifest: Manifest) -> N
     assert packing == "100 rows of up to 512 tokens, 97.7% full, 10.0 samples a row"
 
 
+def test_samples_that_packing_cuts_are_told(manifest: Manifest) -> None:
+    pieces = np.array([[0, 0, 8], [0, 8, 9], [1, 0, 7], [1, 7, 8]])
+    plan = PackPlan(pieces[:, 0], np.array([0, 1, 3, 4]), 17, 8, pieces)
+    told = account_text(manifest, plan, 1).splitlines()[-1]
+    assert told == "2 samples cut between two rows in the first epoch, 1 trained tokens lost by it"
+    assert "at most as many trained tokens" in account_text(manifest, plan)
+
+
 def test_each_data_set_of_several_has_its_line(manifest: Manifest) -> None:
     parts = {
         "a.jsonl": SplitCounts(rows_in=12, rows_out=10, dropped={"duplicate": 2}, tokens=90, trained_tokens=45),

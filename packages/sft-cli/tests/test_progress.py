@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from sft_cli.progress import PlainMeter, RunProgress, preparing
+from sft_data import Progress
 from sft_schema.record import Manifest, PackPlan, RunSummary
 from sft_train.observer import Observer
 
@@ -105,8 +106,8 @@ def test_preparing_names_every_data_set_once_in_a_log_file() -> None:
     target, file = console()
     with preparing(target) as notify:
         for done in (512, 1024):
-            notify("a.jsonl", done, 0)
-        notify("b\x1b.jsonl", 7, 7)
+            notify(Progress("a.jsonl", done, None, 0))
+        notify(Progress("b\x1b.jsonl", 7, 7, 70))
     assert file.getvalue() == "preparing a.jsonl\npreparing b␛.jsonl\n"
 
 
@@ -114,5 +115,5 @@ def test_preparing_counts_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("CI", raising=False)
     target, file = console(terminal=True)
     with preparing(target) as notify:
-        notify("a.jsonl", 512, 0)
+        notify(Progress("a.jsonl", 512, None, 0))
     assert "preparing" not in file.getvalue()

@@ -11,7 +11,8 @@ ORIGIN = RowOrigin("d", 0, "d:1")
 
 def token(text: str, message: int | None = None, *, trained: bool = False, sample: int = 0) -> InspectedToken:
     role = None if message is None else ("user", "assistant")[message % 2]
-    return InspectedToken(1, text, trained, message, role, "template" if message is None else "content", sample)
+    field = "template" if message is None else "content"
+    return InspectedToken(1, text, trained, message, role, field, sample, float(trained), "turn")
 
 
 def texts(tokens: list[InspectedToken]) -> list[tuple[str, str]]:

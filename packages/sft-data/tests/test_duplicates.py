@@ -7,11 +7,22 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sft_data import prepare
-from sft_data.duplicate.near import SeenWords, words_of
+from sft_data.duplicate import SeenWords, first_equal, first_in, minima_of
+from sft_data.duplicate.near import words_of
 from sft_schema import DataError
+
+REWRITES = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<|user|>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Writes the last answer otherwise than earlier ones."""
 
 
 def chat(text: str, answer: str = "yes") -> list[tuple[str, str]]:
@@ -32,6 +43,40 @@ def test_exact_duplicates_are_dropped_over_all_data_sets_and_name_their_twin(wor
     assert counts.tokens_in == counts.tokens + counts.dropped_tokens["duplicate"]
     assert [row["detail"].rpartition("/")[2] for row in quarantined(prepared.folder)] == ["a.jsonl:1", "a.jsonl:2"]
     assert prepare(workspace.config(one, two)).manifest.splits["train"].rows_out == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(0, 30))
+def test_equal_digests_are_found_as_a_dictionary_would(pairs: list[tuple[int, int]], cut: int) -> None:
+    digests = np.array(pairs, dtype=np.uint64).reshape(-1, 2)
+    assert first_equal(digests).tolist() == [pairs.index(each) for each in pairs]
+    known, asked = pairs[:cut], pairs[cut:]
+    wanted = [known.index(each) if each in known else -1 for each in asked]
+    assert first_in(digests[cut:], digests[:cut]).tolist() == wanted
+
+
+def test_turns_that_were_made_of_one_row_are_no_near_duplicates_of_each_other(workspace: Any) -> None:
+    workspace.use_template(REWRITES)
+    turns = [turn for number in range(3) for turn in chat(f"question {number}", f"answer {number}")]
+    file = workspace.chats("a.jsonl", turns, chat("an other", "one"))
+    prepared = prepare(workspace.config(file, expand_turns=True, dataset_near_deduplication=0.8))
+    counts = prepared.manifest.splits["train"]
+    assert (counts.rows_in, counts.expanded, counts.rows_out, counts.dropped) == (2, 2, 4, {})
+
+
+def test_a_duplicate_that_was_cut_leaves_the_account_whole(workspace: Any) -> None:
+    long = [turn for number in range(9) for turn in chat(f"question {number}", "answer " * 9)]
+    file = workspace.chats("a.jsonl", long, chat("a"), long)
+    for strategy in ("split", "truncate", "truncate_history"):
+        cfg = workspace.config(file, sequence_len=96, excess_length_strategy=strategy, dataset_exact_deduplication=True)
+        counts = prepare(cfg).manifest.splits["train"]
+        counts.check()
+        assert counts.dropped == {"duplicate": 1}
+        alone = workspace.chats("b.jsonl", long, chat("a"))
+        once = prepare(workspace.config(alone, sequence_len=96, excess_length_strategy=strategy))
+        other = once.manifest.splits["train"]
+        assert (counts.cut_rows, counts.cut_tokens, counts.expanded, counts.tokens) == (
+            other.cut_rows, other.cut_tokens, other.expanded, other.tokens
+        )  # fmt: skip
 
 
 def test_the_same_text_that_is_trained_differently_is_no_duplicate(workspace: Any) -> None:
@@ -63,8 +108,11 @@ def test_minhash_judges_like_the_exact_similarity_but_for_its_error(threshold: f
         other = changed(words, number % 30, seed=number)
         exact = similarity(words, other)
         seen = SeenWords(threshold)
-        assert seen.twin(words, "first") is None
-        found = seen.twin(other, "second") is not None
+        first, second = (minima_of({"text": " ".join(each)}, "tools") for each in (words, other))
+        assert first is not None
+        assert second is not None
+        assert seen.twin(first, 0) is None
+        found = seen.twin(second, 1) is not None
         wrong += found != (exact >= threshold) and abs(exact - threshold) > 0.1
     assert wrong == 0
 

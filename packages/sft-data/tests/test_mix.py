@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sft_data import prepare
+from sft_data import inspect_rows, prepare
 from sft_data.mix import mix
 from sft_schema import DataError, SftConfig, parse_config
 
@@ -68,9 +68,13 @@ def test_a_mix_is_stirred_evenly_from_its_first_row_on() -> None:
     assert [index for part, index in order if part == 1] == sorted(index for part, index in order if part == 1)
 
 
+def pairs(order: Any) -> list[tuple[int, int]]:
+    return [(part, index) for part, index in order.tolist()]
+
+
 def test_the_seed_alone_decides_the_choice() -> None:
     sizes = lengths(50, 400)
-    one, again, other = (mix(sizes, [1, 1], config(mix_strategy=UNDER, seed=seed)) for seed in (1, 1, 2))
+    one, again, other = (pairs(mix(sizes, [1, 1], config(mix_strategy=UNDER, seed=seed))) for seed in (1, 1, 2))
     assert one == again
     assert set(one) != set(other)
 
@@ -78,6 +82,14 @@ def test_the_seed_alone_decides_the_choice() -> None:
 def chats(workspace: Any, name: str, count: int) -> dict[str, Any]:
     rows = [[("user", f"{name} question {number}"), ("assistant", "yes")] for number in range(count)]
     return {"path": str(workspace.chats(f"{name}.jsonl", *rows))}
+
+
+def test_a_row_of_the_same_sample_twice_is_shown(workspace: Any) -> None:
+    small, large = chats(workspace, "small", 1), chats(workspace, "large", 4)
+    cfg = workspace.config(datasets=[small, large], mix_strategy="interleave_over", sample_packing=True)
+    (row,) = inspect_rows(cfg)
+    assert len(row.origins) == 8
+    assert len({origin.place for origin in row.origins}) == 5
 
 
 def test_what_a_mix_leaves_out_or_repeats_is_in_the_account(workspace: Any) -> None:

@@ -6,36 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sft_data import collate, pack_row, plan_packs
-from sft_data.pack import best_fit_decreasing
 from sft_schema import IGNORE_INDEX, ContractError
 from sft_schema.check import check_batch, check_plan, check_row
 from sft_schema.config import PackingSection
 from sft_schema.record import RowOrigin, TokenizedSample
 
 LENGTHS = st.lists(st.integers(1, 32), max_size=60)
-
-
-def naive_best_fit(lengths: list[int], capacity: int) -> list[int]:
-    """The textbook loop: each sample into the row with the least room that takes it; gives the room of each row."""
-    free: list[int] = []
-    for length in lengths:
-        fitting = [room for room in free if room >= length]
-        row = free.index(min(fitting)) if fitting else len(free)
-        if not fitting:
-            free.append(capacity)
-        free[row] -= length
-    return free
-
-
-@given(LENGTHS, st.integers(32, 70))
-def test_best_fit_decreasing_leaves_the_room_of_the_textbook_loop(lengths: list[int], capacity: int) -> None:
-    """Which of several rows with equal room takes a sample is open; what room there is in the end is not."""
-    ordered = sorted(lengths, reverse=True)
-    placed = best_fit_decreasing(np.array(ordered, dtype=np.int64), capacity)
-    room = capacity - np.bincount(placed.row, weights=ordered, minlength=placed.rows)
-    slots = {row: placed.slot[placed.row == row].tolist() for row in range(placed.rows)}
-    assert all(slot == list(range(len(slot))) for slot in slots.values())
-    assert sorted(room.tolist()) == sorted(naive_best_fit(ordered, capacity))
 
 
 @given(LENGTHS, st.booleans(), st.booleans(), st.integers(0, 3), st.integers(0, 5))

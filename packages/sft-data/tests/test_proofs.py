@@ -1,6 +1,5 @@
 """Masks are proven: a second way to find turns, promises on every row, and what a special token in a text may do."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def test_turns_that_two_ways_find_differently_stop_the_run(workspace: Any, monke
     find = chat_module.turn_regions
 
     def shifted(*arguments: Any) -> tuple[Region, ...]:
-        return tuple(replace(each, start=each.start + 1) for each in find(*arguments))
+        return tuple(each._replace(start=each.start + 1) for each in find(*arguments))
 
     monkeypatch.setattr(chat_module, "turn_regions", shifted)
     with pytest.raises(DataError, match=r"two ways to find a turn disagree: message 1: .*irst answer.*first answer"):

@@ -42,6 +42,20 @@ def ints(*values: int) -> Any:
     return array("q", values)
 
 
+class Pieces:
+    """A `[n, 3]` array for the plan's pieces."""
+
+    def __init__(self, *rows: tuple[int, int, int]) -> None:
+        self.rows = rows
+
+    def tolist(self) -> list[list[int]]:
+        return [list(row) for row in self.rows]
+
+
+def pieces(*rows: tuple[int, int, int]) -> Any:
+    return Pieces(*rows)
+
+
 class Rows:
     """A `[1, t]` array for the batch's fields."""
 
@@ -56,6 +70,7 @@ ROW = PackedRow(ints(7, 8, 9, 5, 6), ints(NO, 8, 9, NO, 6), ints(0, 3, 5), ints(
 BATCH = PackedBatch(Rows(7, 8, 9, 5, 6), Rows(NO, 8, 9, NO, 6), Rows(0, 1, 2, 0, 1), ints(0, 3, 5), 3)  # type: ignore[arg-type]
 SAMPLE = TokenizedSample(ints(7, 8), ints(NO, 8), RowOrigin("d", 0, "d:1"))
 PLAN = PackPlan(ints(1, 0, 2), ints(0, 2, 3), 9, 8)
+WRAPPED = PackPlan(ints(1, 1, 2, 0), ints(0, 1, 4), 9, 8)
 RENDERED = Rendered("ab cd", (Span(0, 2, 0, "content", 0), Span(3, 5, 1, "content", 0)), ("user", "assistant"))
 
 
@@ -64,6 +79,7 @@ def test_records_that_keep_their_contract_pass() -> None:
     check_batch(BATCH)
     check_sample(SAMPLE)
     check_plan(PLAN, [3, 4, 2])
+    check_plan(replace(WRAPPED, pieces=pieces((1, 3, 4), (1, 0, 3), (2, 0, 2), (0, 0, 3))), [3, 4, 2])
     check_rendered(RENDERED)
     assert PLAN.row(0).tolist() == [1, 0]
     assert PLAN.efficiency == 9 / 16
@@ -107,6 +123,14 @@ def test_a_broken_batch_is_named(change: dict[str, Any], message: str) -> None:
         (replace(PLAN, samples=ints(1, 1, 2)), "missing or stands twice"),
         (replace(PLAN, sequence_len=6), "row 0 holds 7 tokens of 6"),
         (replace(PLAN, row_offsets=ints(0, 0, 3)), "row 0 holds 0 tokens"),
+        (replace(PLAN, row_offsets=ints(0, 2)), "row_offsets go from 0 to 2"),
+        (replace(PLAN, pieces=pieces((0, 0, 3), (1, 0, 4), (2, 0, 2))), "samples and pieces of the plan differ"),
+        (replace(PLAN, pieces=pieces((1, 0, 4), (0, 0, 2), (2, 0, 2))), "2 of 3 tokens of sample 0 stand in rows"),
+        (
+            replace(PLAN, pieces=pieces((1, 0, 4), (0, 1, 3), (2, 0, 2))),
+            "1 to 3 of sample 0 follow on its first 0",
+        ),
+        (replace(WRAPPED, pieces=pieces((1, 0, 4), (1, 3, 4), (2, 0, 2), (0, 0, 3))), "tokens 3 to 4 of sample 1"),
     ],
 )
 def test_a_broken_plan_is_named(plan: PackPlan, message: str) -> None:
@@ -145,6 +169,7 @@ def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
     check_example(Conversation(messages=(Message(role="user", content=""),)))
     check_example(Segments(segments=(Segment(text="", train=True, role="assistant", field="text"),)))
     check_example(Tokens((1, 2), (NO, 2)))
+    check_example(Tokens((1, 2), (NO, 2), (0.0, 0.5)))
     check_manifest(MANIFEST)
 
 
@@ -156,6 +181,9 @@ def test_examples_and_manifests_that_keep_their_contract_pass() -> None:
         (Tokens((), ()), "an example without tokens"),
         (Tokens((1, 2), (NO,)), "tokens: 2 input_ids but 1 labels"),
         (Tokens((1, 2), (NO, 3)), "tokens: label 3 at token 1 is neither its id 2"),
+        (Tokens((1, 2), (NO, 2), (0.5,)), "tokens: 2 labels but 1 weights"),
+        (Tokens((1, 2), (NO, 2), (0.5, 0.5)), "tokens: weight 0.5 at token 0, whose label is -100"),
+        (Tokens((1, 2), (NO, 2), (0.0, 0.0)), "tokens: weight 0.0 at token 1, whose label is 2"),
         (Segments(segments=(Segment(text="a", train=True, role="x", field=""),)), "segment 0 does not say"),
     ],
 )

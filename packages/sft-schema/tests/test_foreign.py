@@ -49,9 +49,9 @@ def issues_of(text: str, *overrides: str) -> tuple[Issue, ...]:
         ("max_length: 5", "a setting of TRL, said in", "write `sequence_len: 5`"),
         ("dataset_name: x/y", "a setting of TRL, said in", "write `datasets: [{path: x/y}]`"),
         (
-            "packing_strategy: wrapped",
-            "wrapped (TRL): packing fills rows",
-            "remove it and write `sample_packing: true`",
+            "sample_packing_sequentially: true",
+            "a setting of axolotl, said in",
+            "write `packing_strategy: sequential`",
         ),
         ("per_device_train_batch_size: 5", "a setting of transformers, said in", "write `micro_batch_size: 5`"),
         (

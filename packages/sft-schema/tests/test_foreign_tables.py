@@ -195,11 +195,15 @@ def test_the_tables_have_every_key_of_the_three_systems() -> None:
 def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
     assert SYSTEMS["axolotl"].own - SYSTEMS["axolotl"].rows.keys() == {
         "on_bad_row",  # ours alone
+        "tokenizer_engine",
         "dataset_near_deduplication",
         "eval_overlap",
         "max_dropped_fraction",
         "mix_strategy",  # LLaMA-Factory's name
         "mix_by",
+        "packing_strategy",  # TRL's
+        "max_samples_per_pack",
+        "packing_balance",
         "special_tokens_in_content",
         "fetch_images",
         "max_image_pixels",

@@ -95,8 +95,17 @@ def test_a_trl_file_gets_our_names_and_the_defaults_of_trl() -> None:
     assert (cfg.eval_strategy, cfg.eval_steps, cfg.eval_batch_size) == ("steps", 20, 8)
     assert (cfg.bf16, cfg.gradient_checkpointing, cfg.save_steps) == (True, True, 500)
     assert changes(found)["max_length"] == "sequence_len: 2048"
-    assert changes(found)["packing_strategy"] == ""
+    assert "packing_strategy" not in changes(found)
     assert [each.line for each in found.changed if each.line] == sorted(e.line for e in found.changed if e.line)
+
+
+@pytest.mark.parametrize("strategy", ["bfd", "bfd_split", "wrapped"])
+def test_a_packing_of_trl_brings_what_it_does_with_long_samples(strategy: str) -> None:
+    """TRL cuts off what is too long for bfd, and cuts it in pieces for the other two."""
+    text = f"model_name_or_path: m\ndataset_name: d\npacking: true\npacking_strategy: {strategy}\n"
+    cfg = parse_config(migrate(text).text)
+    assert (cfg.sample_packing, cfg.packing_strategy) == (True, strategy)
+    assert cfg.excess_length_strategy == ("truncate" if strategy == "bfd" else "split")
 
 
 def test_a_trl_file_that_trains_on_texts() -> None:

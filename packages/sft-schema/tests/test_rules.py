@@ -14,6 +14,7 @@ EVAL = "test_datasets: [{path: b.jsonl}]\n"
 CUT = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 LORA = "adapter: lora\nlora_target_linear: true\n"
 PICTURES = "processor_type: AutoProcessor\n"
+PACKED = "sample_packing: true\n"
 QLORA = "adapter: qlora\nload_in_4bit: true\nlora_target_linear: true\n"
 CHATS = "do_causal_lm_eval: true\ntest_datasets: [{path: b.jsonl}]\n"
 
@@ -49,6 +50,9 @@ BREAKS = {
     "weight_without_mix": dataset("weight: 2"),
     "some_weights": dataset("weight: 2}, {path: b.jsonl") + "mix_strategy: interleave_over\n",
     "mix_by_without_mix": "mix_by: tokens\n",
+    "packing_is_off": "packing_strategy: ffd\n",
+    "split_without_pieces": PACKED + "packing_strategy: bfd_split\n",
+    "wrapped_rows_are_full": PACKED + "packing_strategy: wrapped\nmax_samples_per_pack: 4\n",
     "custom_without_function": dataset("type: custom"),
     "key_mapped_twice": dataset("message_property_mappings: {role: from, content: from}"),
     "val_set_size": "val_set_size: 1.5\n",
@@ -110,6 +114,8 @@ SECOND_WAYS = (
     ("quantisation_unused", QLORA + "bnb_config_kwargs: {llm_int8_threshold: 3}\n"),
     ("quantisation_unused", LORA + "load_in_8bit: true\nbnb_config_kwargs: {bnb_4bit_use_double_quant: false}\n"),
     ("lora_targets", "adapter: lora\nlora_target_linear: true\nlora_target_modules: .*q_proj\n"),
+    ("packing_is_off", "max_samples_per_pack: 4\n"),
+    ("packing_is_off", "packing_balance: attention\n"),
     ("setting_of_another_format", dataset("field: body")),
     ("setting_of_another_format", dataset("format_function: 'a:b'")),
     ("piece_of_shards", dataset("shards_idx: 1")),

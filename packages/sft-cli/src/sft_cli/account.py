@@ -63,8 +63,14 @@ def dataset_lines(manifest: Manifest) -> list[str]:
     return lines if len(rows) > 1 else []
 
 
-def account_text(manifest: Manifest, plan: PackPlan | None = None) -> str:
-    """The account as an aligned table, with what packing made of the training samples."""
+def account_text(manifest: Manifest, plan: PackPlan | None = None, lost_labels: int | None = None) -> str:
+    """The account as an aligned table, with what packing made of the training samples.
+
+    Args:
+        manifest: the account.
+        plan: rows of an epoch.
+        lost_labels: trained tokens that packing leaves untrained, where they were counted.
+    """
     table = [("", tuple(manifest.splits)), *((line.name, line.values) for line in data_account(manifest))]
     name_width = max(len(name) for name, _ in table)
     widths = [max(len(row[1][column]) for row in table) for column in range(len(manifest.splits))]
@@ -78,7 +84,15 @@ def account_text(manifest: Manifest, plan: PackPlan | None = None) -> str:
             f"{len(plan):,} rows of up to {plan.sequence_len:,} tokens, {percent(plan.efficiency)} full, "
             f"{len(plan.samples) / max(1, len(plan)):.1f} samples a row"
         )
+        lines += _cuts(plan, lost_labels)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cuts(plan: PackPlan, lost_labels: int | None) -> list[str]:
+    if not plan.cuts:
+        return []
+    lost = "at most as many" if lost_labels is None else f"{lost_labels:,}"
+    return [f"{plan.cuts:,} samples cut between two rows in the first epoch, {lost} trained tokens lost by it"]
 
 
 def percent(part: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+import sft_data as data
 from sft_cli.account import account_text
 from sft_cli.console import is_live
 from sft_cli.outcome import duration
@@ -164,18 +165,18 @@ class RunProgress:
 
 
 @contextmanager
-def preparing(console: Console) -> Generator[Callable[[str, int, int], None]]:
+def preparing(console: Console) -> Generator[Callable[[data.Progress], None]]:
     """Gives the `notify` of `sft_data.prepare`: a line for every data set, with a count that moves in a terminal."""
     seen: set[str] = set()
+    pace = data.Pace()
     with console.status("") if is_live(console) else _no_status() as status:
 
-        def notify(stage: str, done: int, total: int) -> None:
+        def notify(progress: data.Progress) -> None:
             if status is not None:
-                of = f" of {total:,}" if total else ""
-                status.update(f"{visible(stage)}: {done:,}{of} rows")
-            elif stage not in seen:
-                console.print(f"preparing {visible(stage)}", soft_wrap=True)
-            seen.add(stage)
+                status.update(visible(pace.line(progress)))
+            elif progress.dataset not in seen:
+                console.print(f"preparing {visible(progress.dataset)}", soft_wrap=True)
+            seen.add(progress.dataset)
 
         yield notify
 

@@ -34,8 +34,12 @@ class MessageTokens:
 
     @property
     def label(self) -> str:
-        """Index and role, such as `1 assistant`."""
-        return "template" if self.message is None else f"{self.message} {self.role or 'unknown role'}"
+        """Index and role, such as `1 assistant`, and the weight of its trained tokens where it is not 1."""
+        name = "template" if self.message is None else f"{self.message} {self.role or 'unknown role'}"
+        weights = sorted({token.weight for token in self.tokens if token.trained} or {1.0})
+        if weights == [1.0]:
+            return name
+        return f"{name}, weight " + " to ".join(f"{each:g}" for each in dict.fromkeys((weights[0], weights[-1])))
 
     @property
     def trained(self) -> int:

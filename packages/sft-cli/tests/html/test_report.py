@@ -186,7 +186,7 @@ def test_a_bare_run_has_no_empty_sections(tmp_path: Path, manifest: Manifest) ->
 
 
 def test_a_long_row_is_cut_and_the_page_says_so(tmp_path: Path, summary: RunSummary, manifest: Manifest) -> None:
-    tokens = tuple(InspectedToken(7, "x", True, 0, "user", "content", 0) for _ in range(MAX_TOKENS + 1))
+    tokens = tuple(InspectedToken(7, "x", True, 0, "user", "content", 0, 1.0, "turn") for _ in range(MAX_TOKENS + 1))
     row = InspectedRow(0, tokens, (RowOrigin("d", 0, "d:1"),))
     page = Page(write_report(tmp_path, summary, [], manifest, row, "").read_text(encoding="utf-8"))
     assert sum(attributes.get("title", "").startswith("token 7") for _, attributes in page.elements) == MAX_TOKENS

@@ -1,57 +1,147 @@
-"""Counting rows and tokens of a data set, so that none disappears silently."""
+"""What happened to the rows of a block: counted, so that none disappears silently."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sft_data.row import BadRow, RowError
-from sft_schema import IGNORE_INDEX, DataError, SftConfig
-from sft_schema.record import RowOrigin, SplitCounts, TokenizedSample
+from sft_schema import DataError, SftConfig
+from sft_schema.record import RowOrigin, TokenizedSample
 
 ASKED_FOR = frozenset({"duplicate", "near_duplicate", "overlap", "not_in_mix"})
 """Reasons that a setting asks for; they are no fault of the row and do not count against `max_dropped_fraction`."""
+COUNTS = ("rows_in", "tokens_in", "expanded", "cut_rows", "cut_tokens")
+"""The plain numbers of an account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sample that is kept, and what is needed to compare it with others.
+
+    Attributes:
+        sample: the tokens.
+        whole: tokens of the sample that it is a piece of; its own length where nothing was cut.
+        piece: number of the piece, from 0.
+        digest: 16 bytes that stand for the whole sample's tokens and labels.
+        minima: uint32 `[126]` of the row's words, for the search for near duplicates; None without it.
+    """
+
+    sample: TokenizedSample
+    whole: int
+    piece: int
+    digest: bytes
+    minima: NDArray[np.uint32] | None = None
+
+
+@dataclass(slots=True)
+class Excess:
+    """Samples that are too long, with `excess_length_strategy: raise`.
+
+    Attributes:
+        count: how many.
+        longest: tokens of the longest.
+        rows: samples that each other strategy would lose.
+        tokens: tokens that it would lose.
+    """
+
+    count: int = 0
+    longest: int = 0
+    rows: Counter[str] = field(default_factory=Counter[str])
+    tokens: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, other: Excess) -> None:
+        """Counts others in."""
+        self.count += other.count
+        self.longest = max(self.longest, other.longest)
+        self.rows.update(other.rows)
+        self.tokens.update(other.tokens)
 
 
 @dataclass(slots=True)
 class Account:
-    """What happened to the rows of one data set.
+    """What happened to the rows of one block, or of several together.
 
     Attributes:
-        cfg: `on_bad_row`, `sequence_len`, `excess_length_strategy` and `max_dropped_fraction`.
-        name: the data set, as the manifest calls it.
-        samples: what was kept, in order.
-        bad: what was set aside, with reasons.
         rows_in: rows read.
         tokens_in: tokens of the rows that were encoded.
-        dropped: rows left out without a line each in `bad`, by reason.
-        dropped_tokens: tokens of dropped samples, by reason.
         expanded: samples beyond the first that rows became, by `expand_turns` or `split`.
         cut_rows: samples cut by `truncate`, `truncate_history` or `split`.
         cut_tokens: tokens lost by that.
-        excess: lengths of the samples that are too long, with `raise`.
-        prices: what each other strategy would lose of them.
-        repeats: further times that samples come in an epoch, by index.
-        overlap: samples that the training data have too and that were kept.
+        dropped_tokens: tokens of dropped samples, by reason.
+        engines: rows that each engine encoded.
+        excess: samples that are too long, with `raise`.
+        bad: what was set aside, with reasons.
     """
 
-    cfg: SftConfig
-    name: str = ""
-    samples: list[TokenizedSample] = field(default_factory=list[TokenizedSample])
-    bad: list[BadRow] = field(default_factory=list[BadRow])
     rows_in: int = 0
     tokens_in: int = 0
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    dropped_tokens: Counter[str] = field(default_factory=Counter[str])
     expanded: int = 0
     cut_rows: int = 0
     cut_tokens: int = 0
-    excess: list[int] = field(default_factory=list[int])
-    prices: list[dict[str, tuple[int, int]]] = field(default_factory=list[dict[str, tuple[int, int]]])
-    repeats: Counter[int] = field(default_factory=Counter[int])
-    overlap: int = 0
+    dropped_tokens: Counter[str] = field(default_factory=Counter[str])
+    engines: Counter[str] = field(default_factory=Counter[str])
+    excess: Excess = field(default_factory=Excess)
+    bad: list[BadRow] = field(default_factory=list[BadRow])
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values; see `from_json`."""
+        values = {name: getattr(self, name) for name in COUNTS}
+        excess = {name: getattr(self.excess, name) for name in ("count", "longest", "rows", "tokens")}
+        bad = [_line(each) for each in self.bad]
+        counters = {"dropped_tokens": self.dropped_tokens, "engines": self.engines}
+        return {**values, **counters, "excess": excess, "bad": bad}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Account:
+        """What `as_json` gave."""
+        excess = values["excess"]
+        account = cls(
+            dropped_tokens=Counter(values["dropped_tokens"]),
+            engines=Counter(values["engines"]),
+            excess=Excess(excess["count"], excess["longest"], Counter(excess["rows"]), Counter(excess["tokens"])),
+            bad=[
+                BadRow(RowOrigin(row["dataset"], row["row"], row["place"]), row["reason"], row["detail"])
+                for row in values["bad"]
+            ],
+        )
+        for name in COUNTS:
+            setattr(account, name, values[name])
+        return account
+
+
+def _line(row: BadRow) -> dict[str, str | int]:
+    origin = row.origin
+    return {
+        "dataset": origin.dataset,
+        "row": origin.row,
+        "place": origin.place,
+        "reason": row.reason,
+        "detail": row.detail,
+    }
+
+
+class Ledger:
+    """The account of a block while its rows are worked on, with the samples that are kept.
+
+    Args:
+        cfg: `on_bad_row`, `sequence_len` and `excess_length_strategy`.
+
+    Attributes:
+        account: what happened to the rows.
+        kept: the samples, in order.
+    """
+
+    def __init__(self, cfg: SftConfig) -> None:
+        self._cfg = cfg
+        self.account = Account()
+        self.kept: list[Kept] = []
 
     @contextmanager
     def row(self, origin: RowOrigin) -> Generator[None]:
@@ -64,97 +154,44 @@ class Account:
             self._set_aside(origin, error)
 
     def _set_aside(self, origin: RowOrigin, error: RowError) -> None:
-        if self.cfg.on_bad_row == "error" and error.reason not in ASKED_FOR | {"too_long"}:
+        if self._cfg.on_bad_row == "error" and error.reason != "too_long":
             fix = "correct the row, or set `on_bad_row: quarantine`"
             raise DataError(f"{error.detail} [{error.reason}]", where=origin.place, fix=fix) from None
-        self.bad.append(BadRow(origin, error.reason, error.detail))
+        self.account.bad.append(BadRow(origin, error.reason, error.detail))
 
-    def drop(self, sample: TokenizedSample, reason: str, detail: str) -> None:
-        """Counts the tokens of a sample that is dropped; always raises RowError."""
-        self.tokens_in += len(sample.input_ids)
-        self.dropped_tokens[reason] += len(sample.input_ids)
-        raise RowError(reason, detail)
-
-    def keep(self, sample: TokenizedSample, pieces: Sequence[TokenizedSample]) -> None:
+    def keep(self, whole: Kept, pieces: Sequence[TokenizedSample]) -> None:
         """Counts a sample and what is kept of it.
 
         Args:
-            sample: as it was masked.
+            whole: as it was masked.
             pieces: itself, or what `excess_length_strategy` made of it; each trains a token.
 
         Raises:
             RowError: `too_long` or `nothing_to_train` when nothing is kept.
         """
-        length = len(sample.input_ids)
+        account = self.account
+        account.tokens_in += whole.whole
         if not pieces:
-            self.drop(sample, *self._nothing_left(length))
-        lost = length - sum(len(piece.input_ids) for piece in pieces)
-        self.samples.extend(pieces)
-        self.expanded += len(pieces) - 1
-        self.cut_rows += lost > 0
-        self.cut_tokens += lost
-        self.tokens_in += length
+            reason, detail = self._nothing_left(whole.whole)
+            account.dropped_tokens[reason] += whole.whole
+            raise RowError(reason, detail)
+        lost = whole.whole - sum(len(piece.input_ids) for piece in pieces)
+        self.kept.extend(replace(whole, sample=piece, piece=number) for number, piece in enumerate(pieces))
+        account.expanded += len(pieces) - 1
+        account.cut_rows += lost > 0
+        account.cut_tokens += lost
 
     def _nothing_left(self, length: int) -> tuple[str, str]:
         """Reason and detail of a sample that is too long and of which nothing is kept."""
-        strategy, limit = self.cfg.excess_length_strategy, self.cfg.sequence_len
+        strategy, limit = self._cfg.excess_length_strategy, self._cfg.sequence_len
         if strategy in ("truncate", "split"):
             return "nothing_to_train", f"no trained token in a piece of {limit} of {length}"
         why = ", and no history that could go makes it fit" if strategy == "truncate_history" else ""
         return "too_long", f"{length} tokens, sequence_len is {limit}{why}"
 
-    def refuse(self, sample: TokenizedSample, prices: dict[str, tuple[int, int]]) -> None:
+    def refuse(self, length: int, prices: Mapping[str, tuple[int, int]]) -> None:
         """Notes a sample that is too long, with `raise`; see `excess.price`."""
-        self.tokens_in += len(sample.input_ids)
-        self.excess.append(len(sample.input_ids))
-        self.prices.append(prices)
-
-    def use(self, indices: list[int], repeats: list[int]) -> None:
-        """Keeps these samples alone, and says how many further times each of them comes in an epoch."""
-        kept = set(indices)
-        left_out = [sample for index, sample in enumerate(self.samples) if index not in kept]
-        if left_out:
-            self.dropped["not_in_mix"] += len(left_out)
-            self.dropped_tokens["not_in_mix"] += sum(len(sample.input_ids) for sample in left_out)
-        self.samples = [self.samples[index] for index in indices]
-        self.repeats = Counter(dict(enumerate(repeats)))
-
-    def lost(self) -> Counter[str]:
-        """Rows that are bad or too long, by reason; not those that a setting about duplicates or mixing dropped."""
-        return Counter(row.reason for row in self.bad if row.reason not in ASKED_FOR)
-
-    def check_budget(self) -> None:
-        """Raises DataError when more rows were bad or too long than `max_dropped_fraction` allows."""
-        lost, budget = self.lost(), self.cfg.max_dropped_fraction
-        if sum(lost.values()) <= budget * self.rows_in:
-            return
-        first = next(row for row in self.bad if row.reason in lost)
-        message = (
-            f"{sum(lost.values())} of {self.rows_in} rows are lost, more than max_dropped_fraction {budget:g} allows: "
-            f"{dict(lost.most_common())}; the first: {first.origin.place}: {first.detail}"
-        )
-        raise DataError(message, where=f"data set {self.name!r}", fix="correct the rows, or raise the limit")
-
-    def counts(self) -> SplitCounts:
-        """The account as a record, checked."""
-        lengths = [len(sample.input_ids) for sample in self.samples]
-        trained = [int((sample.labels != IGNORE_INDEX).sum()) for sample in self.samples]
-        repeated = sum(count * lengths[index] for index, count in self.repeats.items())
-        counts = SplitCounts(
-            rows_in=self.rows_in,
-            rows_out=len(self.samples),
-            expanded=self.expanded,
-            dropped=dict(sorted((Counter(row.reason for row in self.bad) + self.dropped).items())),
-            tokens=sum(lengths) + repeated,
-            trained_tokens=sum(trained) + sum(count * trained[index] for index, count in self.repeats.items()),
-            cut_rows=self.cut_rows,
-            cut_tokens=self.cut_tokens,
-            longest=max(lengths, default=0),
-            tokens_in=self.tokens_in,
-            dropped_tokens=dict(sorted(self.dropped_tokens.items())),
-            repeated=sum(self.repeats.values()),
-            repeated_tokens=repeated,
-            overlap=self.overlap,
-        )
-        counts.check()
-        return counts
+        self.account.tokens_in += length
+        rows = Counter({strategy: price[0] for strategy, price in prices.items()})
+        tokens = Counter({strategy: price[1] for strategy, price in prices.items()})
+        self.account.excess.add(Excess(1, length, rows, tokens))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,30 @@ class Encoded:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
 
+    def difference(self, other: Encoded) -> str | None:
+        """Where two encodings of a text first differ, in ids or characters; None when they are the same."""
+        for name in ("ids", "starts", "ends"):
+            ours: NDArray[np.integer[Any]] = getattr(self, name)
+            theirs: NDArray[np.integer[Any]] = getattr(other, name)
+            count = min(len(ours), len(theirs))
+            unequal = np.flatnonzero(ours[:count] != theirs[:count])
+            if len(unequal) or len(ours) != len(theirs):
+                at = int(unequal[0]) if len(unequal) else count
+                window = slice(at, at + 5)
+                return f"{name} {ours[window].tolist()} and {theirs[window].tolist()} from token {at} on"
+        return None
+
     @classmethod
     def of(cls, encoding: Any) -> Encoded:
         """From a `tokenizers.Encoding`."""
-        offsets = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        return cls(np.asarray(encoding.ids, dtype=np.int32), offsets[:, 0], offsets[:, 1])
+        ids = np.array(encoding.ids, dtype=np.int32)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), dtype=np.int64, count=2 * len(ids))
+        return cls(ids, offsets[::2], offsets[1::2])
 
     def overlapping(self, start: int, end: int) -> slice:
         """The tokens that cover at least one of the characters `start` to `end` (exclusive)."""
         if start >= end:
             return slice(0, 0)
-        first = int(np.searchsorted(self.ends, start, side="right"))
-        return slice(first, max(first, int(np.searchsorted(self.starts, end, side="left"))))
+        # a memory view, since numpy takes longer to be called than to search
+        first = bisect_right(self.ends.data, start)
+        return slice(first, max(first, bisect_left(self.starts.data, end)))

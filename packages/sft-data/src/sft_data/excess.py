@@ -12,8 +12,7 @@ Pieces without a trained token are left out; their tokens count as cut.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sft_data.pipeline import Masked, Pipeline
@@ -46,7 +45,8 @@ class Piece:
         """This piece of the sample that was made of `masked`."""
         window = slice(self.start, self.stop)
         tokens, labels = sample.input_ids[window], sample.labels[window]
-        return TokenizedSample(tokens, labels, self.row.origin, sample.pictured)
+        weights = None if sample.weights is None else sample.weights[window]
+        return TokenizedSample(tokens, labels, self.row.origin, weights, sample.pictured)
 
     @classmethod
     def whole(cls, row: Row, masked: Masked) -> Piece:
@@ -105,14 +105,8 @@ def price(whole: Piece, example: Example, dataset: DatasetConfig, pipeline: Pipe
     return lost
 
 
-def price_text(prices: Sequence[dict[str, tuple[int, int]]]) -> str:
+def price_text(rows: Mapping[str, int], tokens: Mapping[str, int]) -> str:
     """What each strategy would lose of all rows that are too long, as words."""
-    rows: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for each in prices:
-        for strategy, (row, lost) in each.items():
-            rows[strategy] += row
-            tokens[strategy] += lost
     parts = [f"`{strategy}` loses {rows[strategy]} rows and {tokens[strategy]} tokens" for strategy in STRATEGIES]
     return f"`excess_length_strategy`: {', '.join(parts)}"
 
@@ -159,6 +153,7 @@ def _left(conversation: Conversation, head: int, start: int) -> Conversation:
         update={
             "messages": tuple(conversation.messages[index] for index in kept),
             "trained": tuple(conversation.trained[index] for index in kept) if conversation.trained else (),
+            "weights": tuple(conversation.weights[index] for index in kept) if conversation.weights else (),
             "parts": tuple(
                 part.model_copy(update={"message": place[part.message]})
                 for part in conversation.parts

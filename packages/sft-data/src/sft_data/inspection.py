@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sft_data.detect import settle_formats
+from sft_data.duplicate import digest_of
 from sft_data.excess import Piece, fit
 from sft_data.mask import trained_region_of
 from sft_data.pack import plan_packs
@@ -18,6 +19,9 @@ from sft_data.source import read_rows
 from sft_schema import IGNORE_INDEX, ContractError, DataError, SftConfig
 from sft_schema.config import DatasetConfig
 from sft_schema.record import InspectedToken, Region, RowOrigin, Span, TokenizedSample
+
+Shown = dict[int, tuple[RowOrigin, list[InspectedToken]]]
+"""Origin and tokens of samples, by their index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,16 @@ def inspect_rows(cfg: SftConfig, *, count: int = 1, row: int | None = None) -> l
     wanted = range(min(count, len(plan))) if row is None else [row]
     if row is not None and not 0 <= row < len(plan):
         raise DataError(f"there are rows 0 to {len(plan) - 1}", where=f"row {row}", fix="choose one of them")
-    samples = {int(sample) for each in wanted for sample in plan.row(each)}
-    shown = _inspect_samples(cfg, prepared, samples)
-    return [_inspected_row(each, [shown[int(sample)] for sample in plan.row(each)]) for each in wanted]
+    rows = {each: [np.atleast_1d(held).tolist() for held in plan.row(each)] for each in wanted}
+    shown = _inspect_samples(cfg, prepared, {held[0] for row in rows.values() for held in row})
+    return [_inspected_row(each, [_piece(shown, *held) for held in row]) for each, row in rows.items()]
+
+
+def _piece(
+    shown: Shown, sample: int, start: int = 0, stop: int | None = None
+) -> tuple[RowOrigin, list[InspectedToken]]:
+    origin, tokens = shown[sample]
+    return origin, tokens[start:stop]
 
 
 def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToken]]]) -> InspectedRow:
@@ -58,22 +69,23 @@ def _inspected_row(index: int, samples: list[tuple[RowOrigin, list[InspectedToke
     for number, (_, sample) in enumerate(samples):
         for position, token in enumerate(sample):
             # as in packing: nothing before a sample's first token may predict it
-            trained = token.trained and position > 0
-            tokens.append(InspectedToken(token.id, token.text, trained, token.message, token.role, token.field, number))
+            shown = replace(token, sample=number)
+            if position == 0 and token.trained:
+                shown = replace(shown, trained=False, weight=0.0, reason="first_token")
+            tokens.append(shown)
     return InspectedRow(index, tuple(tokens), tuple(origin for origin, _ in samples))
 
 
-def _inspect_samples(
-    cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]
-) -> dict[int, tuple[RowOrigin, list[InspectedToken]]]:
+def _inspect_samples(cfg: SftConfig, prepared: Prepared, wanted: Iterable[int]) -> Shown:
     """Renders the samples' rows again, because spans are not stored."""
-    samples = {_key(prepared.train[index].origin): index for index in wanted}
+    samples: dict[tuple[str, str], list[int]] = {}
+    for each in wanted:  # a mix may repeat a sample
+        samples.setdefault(_key(prepared.train[each].origin), []).append(each)
     pipeline = Pipeline(cfg, prepared.tokenizer)
-    shown: dict[int, tuple[RowOrigin, list[InspectedToken]]] = {}
+    shown: Shown = {}
     for dataset in cfg.datasets:
         for piece in _pieces(dataset, samples.keys(), pipeline, cfg.excess_length_strategy):
-            index = samples.get(_key(piece.row.origin))
-            if index is not None:
+            for index in samples.get(_key(piece.row.origin), ()):
                 shown[index] = (piece.row.origin, _tokens(piece, prepared.train[index], pipeline))
     return shown
 
@@ -105,10 +117,11 @@ def _rows(dataset: DatasetConfig, wanted: Iterable[tuple[str, str]]) -> Iterable
 def _tokens(piece: Piece, stored: TokenizedSample, pipeline: Pipeline) -> list[InspectedToken]:
     masked, encoded = piece.masked, piece.masked.encoded
     again = piece.of(pipeline.sample(piece.row, masked))
-    if not np.array_equal(again.input_ids, stored.input_ids) or not np.array_equal(again.labels, stored.labels):
+    if digest_of(again) != digest_of(stored):
         raise ContractError(f"{stored.origin.place} gives other tokens now than when it was prepared")
     regions = trained_region_of(encoded, masked.regions, pipeline.tokenizer.special_ids)
     spans = _span_of_tokens(masked)
+    in_part = {region.message for region in masked.regions}
     tokens: list[InspectedToken] = []
     shown_to = 0
     for index in range(piece.start, piece.stop):
@@ -116,9 +129,11 @@ def _tokens(piece: Piece, stored: TokenizedSample, pipeline: Pipeline) -> list[I
         text = masked.rendered.text[max(start, shown_to) : end]  # tokens of one character: the first shows it
         shown_to = max(shown_to, end)
         trained = int(masked.labels[index]) != IGNORE_INDEX
-        message, field = _reason(regions[index], spans[index])
+        message, field = _source(regions[index], spans[index])
+        reason = _reason(regions[index], message, in_part, trained=trained)
         role = None if message is None else masked.rendered.roles[message]
-        tokens.append(InspectedToken(int(encoded.ids[index]), text, trained, message, role, field, 0))
+        weight = float(trained) if masked.weights is None else float(masked.weights[index])
+        tokens.append(InspectedToken(int(encoded.ids[index]), text, trained, message, role, field, 0, weight, reason))
     return tokens
 
 
@@ -130,7 +145,15 @@ def _span_of_tokens(masked: Masked) -> list[Span | None]:
     return found
 
 
-def _reason(region: Region | None, span: Span | None) -> tuple[int | None, str]:
+def _reason(region: Region | None, message: int | None, in_part: Set[int], *, trained: bool) -> str:
+    if trained:
+        return "labels" if region is None else region.reason
+    if message is None:
+        return "template"
+    return "part_not_trained" if message in in_part else "turn_not_trained"
+
+
+def _source(region: Region | None, span: Span | None) -> tuple[int | None, str]:
     """Message and field of a token: its own field, else the trained turn that it completes, else template text."""
     if region is not None and region.reason == "end_of_turn":
         return region.message, "end_of_turn"

@@ -23,8 +23,8 @@ def weights_of(datasets: Sequence[DatasetConfig]) -> list[float]:
     return [1.0 if dataset.weight is None else dataset.weight for dataset in datasets]
 
 
-def mix(lengths: Sequence[Lengths], weights: Sequence[float], cfg: SftConfig) -> list[tuple[int, int]]:
-    """The samples of an epoch as (data set, index), in the order of a well-stirred mix.
+def mix(lengths: Sequence[Lengths], weights: Sequence[float], cfg: SftConfig) -> NDArray[np.int64]:
+    """The samples of an epoch as (data set, index), int64 `[n, 2]`, in the order of a well-stirred mix.
 
     Args:
         lengths: int64 `[n]` of each data set, tokens of its samples; none is empty.
@@ -43,7 +43,7 @@ def mix(lengths: Sequence[Lengths], weights: Sequence[float], cfg: SftConfig) ->
         places.append((done - size[samples] / 2) / done[-1])  # the middle of each sample, from 0 to 1
     dataset = np.repeat(np.arange(len(chosen)), [len(each) for each in chosen])
     order = np.argsort(np.concatenate(places), kind="stable")
-    return list(zip(dataset[order].tolist(), np.concatenate(chosen)[order].tolist(), strict=True))
+    return np.stack([dataset[order], np.concatenate(chosen)[order]], axis=1)
 
 
 class _Orders:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -130,6 +132,15 @@ def _errors_of_loaded(known: dict[str, tuple[str, ...]]) -> tuple[type[Exception
     return tuple(getattr(module, name) for module, names in loaded if module is not None for name in names)
 
 
+def tiktoken_encoding(name: str, pattern: str, vocabulary: dict[bytes, int], special: dict[str, int]) -> Any:
+    """A `tiktoken.Encoding` that cuts texts by `pattern` and merges by id; None when tiktoken is not installed."""
+    try:
+        from tiktoken import Encoding
+    except ImportError:
+        return None
+    return Encoding(name, pat_str=pattern, mergeable_ranks=vocabulary, special_tokens=special)
+
+
 def unpack_zstd(raw: BinaryIO) -> Any:
     """A reader of what is packed with Zstandard.
 
@@ -167,6 +178,28 @@ def load_hub_dataset(path: str, **arguments: Any) -> Any:
         cause = _cause(first)
         fix = "check path, name, split and revision; a local file must exist"
         raise DataError(f"cannot be loaded: {cause}", where=where, fix=fix) from None
+
+
+@contextmanager
+def remote_reading(path: str) -> Generator[None]:
+    """Around the reading of rows of the hub: what breaks on the way is a DataError."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, *remote_errors()) as error:
+        fix = "check the connection and try again; what is prepared is kept"
+        raise DataError(f"cannot be read on: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None
+
+
+def hub_commit(path: str, revision: str | None) -> str:
+    """The commit that a revision of a data set of the hub stands for; raises DataError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return HfApi().dataset_info(path, revision=revision).sha or ""
+    except (HfHubHTTPError, OSError, ValueError, *remote_errors()) as error:
+        fix = "check path and revision"
+        raise DataError(f"cannot be found: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None
 
 
 def load_saved_dataset(folder: str, filesystem: Any | None) -> Any:

@@ -23,6 +23,7 @@ from sft_data.mask import (
     refuse_special_in_content,
     segment_regions,
     turn_regions,
+    weigh_tokens,
 )
 from sft_data.pictured import Pictures, without_origins
 from sft_data.render import render_segments
@@ -50,12 +51,14 @@ class Masked:
         encoded: tokens and their characters.
         regions: trained characters.
         labels: int32 `[n]`.
+        weights: float32 `[n]`, or None when every trained token counts 1.
     """
 
     rendered: Rendered
     encoded: Encoded
     regions: tuple[Region, ...]
     labels: NDArray[np.int32]
+    weights: NDArray[np.float32] | None = None
 
 
 class Pipeline:
@@ -75,8 +78,8 @@ class Pipeline:
         tokenizer = self.pictures.tokenizer
         self._chats: dict[tuple[str | None, str | None], Chat] = {}
         self._literal = LiteralEncoder(tokenizer.backend, tokenizer.special_ids)
-        self._proven = 0
         self._texts: dict[int, str] = {}
+        self._policies: dict[int, tuple[DatasetConfig, MaskPolicy]] = {}
         self.tokenizer = tokenizer
         for dataset in (*cfg.datasets, *cfg.test_datasets):
             if dataset.format_function is not None:
@@ -139,7 +142,7 @@ class Pipeline:
         if not expanding or not isinstance(example, Conversation):
             return [(row, example, rendered)]
         chat = self.chat(dataset)
-        turns = expand_turns(self._probe(chat), example, MaskPolicy.of(self._cfg, dataset))
+        turns = expand_turns(self._probe(chat), example, self._policy(dataset))
         if len(turns) == 1:
             return [(row, example, rendered)]
         return [(_turn_of(row, each), each, chat.render(each)) for each in turns]
@@ -147,8 +150,17 @@ class Pipeline:
     def _probe(self, chat: Chat) -> Probe:
         return Probe(chat.render, lambda text: self.tokenizer.encode_batch([text])[0], chat.stops)
 
-    def mask(self, example: Example, rendered: Rendered, encoded: Encoded, dataset: DatasetConfig) -> Masked:
+    def mask(
+        self, example: Example, rendered: Rendered, encoded: Encoded, dataset: DatasetConfig, *, number: int = 0
+    ) -> Masked:
         """Trained regions and labels of a rendered and encoded example.
+
+        Args:
+            example: what the format made of the row.
+            rendered: its text.
+            encoded: its tokens.
+            dataset: its data set.
+            number: of the row in its data set; the more costly proof is given for the first ones, and now and then.
 
         Raises:
             RowError: the row cannot be masked for sure.
@@ -156,7 +168,7 @@ class Pipeline:
         """
         if isinstance(example, Tokens):
             return self._given(example, rendered)
-        policy = MaskPolicy.of(self._cfg, dataset)
+        policy = self._policy(dataset)
         special = self.tokenizer.special_ids
         if isinstance(example, Segments) and example.complete:
             pass  # its pieces hold the special tokens that they are meant to have
@@ -166,15 +178,26 @@ class Pipeline:
             encoded = self._literal.encode(rendered, encoded)
         if isinstance(example, Segments):
             regions = segment_regions(example, rendered, policy)
-            return Masked(rendered, encoded, regions, label_tokens(encoded, regions, special))
+            return self._labelled(rendered, encoded, regions)
         chat = self.chat(dataset)
         regions = turn_regions(example, rendered, encoded, chat.markers, policy)
-        labels = label_tokens(encoded, regions, special)
+        masked = self._labelled(rendered, encoded, regions)
+        self._prove(example, masked, chat, number)
+        return masked
+
+    def _labelled(self, rendered: Rendered, encoded: Encoded, regions: tuple[Region, ...]) -> Masked:
+        special = self.tokenizer.special_ids
+        labels, weights = label_tokens(encoded, regions, special), weigh_tokens(encoded, regions, special)
         if rendered.pictured is not None and rendered.pictured.spans:
             labels = ignore_pictures(encoded, rendered.pictured.spans, regions, labels)
-        masked = Masked(rendered, encoded, regions, labels)
-        self._prove(example, masked, chat)
-        return masked
+            weights = None if weights is None else np.where(labels == IGNORE_INDEX, np.float32(0), weights)
+        return Masked(rendered, encoded, regions, labels, weights)
+
+    def _policy(self, dataset: DatasetConfig) -> MaskPolicy:
+        """The data set's masking settings, made once; it is kept beside them, so its id stays its own."""
+        if id(dataset) not in self._policies:
+            self._policies[id(dataset)] = dataset, MaskPolicy.of(self._cfg, dataset)
+        return self._policies[id(dataset)][1]
 
     def _pieces(self, tokens: Tokens) -> list[str]:
         """The text of each token by itself; raises RowError."""
@@ -193,9 +216,10 @@ class Pipeline:
         ends = np.cumsum([len(piece) for piece in self._pieces(tokens)], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
         encoded = Encoded(np.array(tokens.input_ids, dtype=np.int32), starts, ends)
-        return Masked(rendered, encoded, (), labels)
+        weights = np.array(tokens.weights, dtype=np.float32) if tokens.weights else None
+        return Masked(rendered, encoded, (), labels, weights)
 
-    def _prove(self, example: Conversation, masked: Masked, chat: Chat) -> None:
+    def _prove(self, example: Conversation, masked: Masked, chat: Chat, number: int) -> None:
         """The promises on every row, the second way to find turns on the first rows and now and then later."""
         rendered, encoded = masked.rendered, masked.encoded
         broken = broken_promise(rendered, encoded, masked.regions, masked.labels, chat.markers)
@@ -204,8 +228,7 @@ class Pipeline:
         bos = self.tokenizer.special_tokens.get("bos_token")
         if bos is not None and double_begin(rendered, encoded, self.tokenizer.backend.token_to_id(bos)):
             raise RowError("double_bos", f"the template writes {bos!r} more than once")
-        self._proven += 1
-        if self._proven <= _CHECKED_ALL or self._proven % _CHECKED_EVERY == 0:
+        if number < _CHECKED_ALL or number % _CHECKED_EVERY == 0:
             if rendered.pictured is not None:  # the second way knows pictures by their placeholders alone
                 rendered = rendered.pictured.before
                 encoded = self.tokenizer.encode_batch([rendered.text])[0]
@@ -222,7 +245,8 @@ class Pipeline:
 
     def sample(self, row: Row, masked: Masked) -> TokenizedSample:
         """What is kept of a masked row."""
-        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin, without_origins(masked.rendered.pictured))
+        pictured = without_origins(masked.rendered.pictured)
+        return TokenizedSample(masked.encoded.ids, masked.labels, row.origin, masked.weights, pictured)
 
     def prompt(self, conversation: Conversation, dataset: DatasetConfig) -> str:
         """The text that the model gets before it answers; raises RowError."""

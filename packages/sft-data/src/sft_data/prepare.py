@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
-from sft_data.account import Account
+from sft_data.block import Block, Part, parts_of, read_blocks
 from sft_data.detect import settle_formats
-from sft_data.duplicate import Duplicates
-from sft_data.excess import Piece, fit, price
 from sft_data.format import function_digest
+from sft_data.part_account import PartAccount
 from sft_data.pipeline import Pipeline
-from sft_data.row import BadRow, Row, RowError
-from sft_data.source import fingerprint_source, read_rows
+from sft_data.progress import Progress
+from sft_data.source import count_rows, fingerprint_source
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
-    PicturedStore,
     SampleStore,
     fetch_prepared,
     fingerprint,
+    finish,
     local_folder,
-    pictured_file,
+    locked,
     publish_prepared,
     read_manifest,
-    write_prepared,
+    shard_name,
+    work_folder,
+    write_index,
+    write_quarantine,
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
 from sft_data.vision import PictureProcessor
-from sft_schema import SftConfig
-from sft_schema.config import DatasetConfig
-from sft_schema.record import Example, Manifest, Rendered, Tokens
+from sft_data.workers import WorkerKilledError, make_shards
+from sft_schema import DataError, SftConfig
+from sft_schema.record import Manifest
 
-Notify = Callable[[str, int, int], None]
+Notify = Callable[[Progress], None]
 
-_ROWS_AT_A_TIME = 512
 _VERSIONED = ("sft-data", "sft-schema", "tokenizers", "jinja2")
 
 
@@ -62,17 +65,16 @@ class Prepared:
     detected: tuple[str, ...] = ()
     processor: PictureProcessor | None = None
 
-    def pictured(self, split: str) -> PicturedStore:
-        """Texts and pictures behind the samples of `train` or `eval`, where there is a processor; raises DataError."""
-        return PicturedStore(pictured_file(self.folder, split))
-
 
 def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     """Loads, formats, renders, masks, tokenises and stores the data of a config; done once per fingerprint.
 
+    Rows go through in blocks, so that the memory it takes hardly depends on how many there are. What a killed process
+    had finished is not done again, and of several processes that begin together one does the work.
+
     Args:
         cfg: the config.
-        notify: called as `notify(data set, rows done, 0)` along the way.
+        notify: told along the way how far it is.
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
@@ -85,77 +87,132 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     fetch_prepared(cfg.dataset_prepared_path, folder)
     manifest = read_manifest(folder)
     if manifest is None:
-        manifest = _build(cfg, pipeline, folder, notify or _silent)
+        lock = folder.parent / f".{folder.name}.lock"
+        with locked(lock):
+            manifest = read_manifest(folder)
+            if manifest is None:
+                manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent)
+            lock.unlink(missing_ok=True)  # whoever waits for it finds the work done
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
     train, processor = SampleStore(folder / "train.arrow"), pipeline.pictures.processor
     return Prepared(folder, manifest, train, held_out, pipeline.tokenizer, detected, processor)
 
 
+def prepare_share(cfg: SftConfig, job: int, jobs: int, notify: Notify | None = None) -> int:
+    """Makes the shards of one of several jobs; `prepare` makes the rest, and joins them.
+
+    Args:
+        cfg: the config; its `dataset_prepared_path` is a folder that all jobs share.
+        job: number of this job, from 1.
+        jobs: how many there are.
+        notify: told along the way how far it is.
+
+    Returns:
+        How many blocks of rows are this job's.
+
+    Raises:
+        DataError: see `prepare`; or the folder is in a remote store.
+    """
+    if "://" in cfg.dataset_prepared_path:
+        fix = "set it to a folder on a disk that all jobs share"
+        raise DataError("jobs cannot share it", where=f"dataset_prepared_path {cfg.dataset_prepared_path}", fix=fix)
+    cfg, _ = settle_formats(cfg)
+    pipeline = Pipeline(cfg, load_tokenizer(cfg))
+    folder = local_folder(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
+    with locked(folder.parent / f".{folder.name}.lock", shared=True):
+        if read_manifest(folder) is not None:
+            return 0
+        own = (block for block in read_blocks(cfg) if block.number % jobs == job - 1)
+        rows = tokens = count = 0
+        for shard in make_shards(cfg, pipeline, own, work_folder(folder)):
+            count += 1
+            rows, tokens = rows + shard.account["rows_in"], tokens + shard.account["tokens_in"]
+            (notify or _silent)(Progress(f"job {job} of {jobs}", rows, None, tokens))
+    return count
+
+
+def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
+    """Of data that are refused nothing is kept: another config or file is another preparation."""
+    try:
+        return _build(cfg, pipeline, folder, notify)
+    except WorkerKilledError:
+        raise
+    except DataError:
+        shutil.rmtree(work_folder(folder))
+        raise
+
+
 def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
-    splits = [_read_split("train", cfg, cfg.datasets, pipeline, notify)]
+    unfinished = work_folder(folder)
+    parts = _read_parts(cfg, pipeline, unfinished, notify)
+    splits = _splits(cfg, parts)
+    tokenizer = pipeline.tokenizer
+    shards = [shard for part in parts.values() for shard in part.shards]
+    manifest = Manifest(
+        fingerprint=folder.name,
+        versions=_versions(),
+        stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
+        splits={split.name: split.counts() for split in splits},
+        engines=dict(sorted(sum((part.total.engines for part in parts.values()), Counter[str]()).items())),
+        shards={shard_name(shard.number): shard.sha256 for shard in shards},
+    )
+    for split in splits:
+        sizes = [(shard_name(shard.number), shard.samples) for shard in shards]
+        write_index(unfinished / f"{split.name}.arrow", split.columns(), sizes)
+    write_quarantine(unfinished, chain.from_iterable(split.quarantined() for split in splits))
+    finish(folder, manifest)
+    return manifest
+
+
+def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> dict[Part, PartAccount]:
+    """All rows into shards, and the account of each data set."""
+    names = dataset_names(cfg.datasets) + dataset_names(cfg.test_datasets)
+    parts = {part: PartAccount(cfg, name, folder) for part, name in zip(parts_of(cfg), names, strict=True)}
+    owners: list[Part] = []  # of the blocks, by number
+    blocks = _noted(read_blocks(cfg), owners)
+    reading: Part | None = None
+    totals: dict[Part, int | None] = {}
+    for shard in make_shards(cfg, pipeline, blocks, folder):
+        part = owners[shard.number]
+        if reading is not None and part != reading:
+            parts[reading].check_budget()
+        reading = part
+        parts[part].add(shard)
+        if part not in totals:
+            totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
+        done = parts[part].total
+        notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
+    if reading is not None:
+        parts[reading].check_budget()
+    first = 0
+    for account in parts.values():
+        account.load(first)
+        first += len(account.left)
+    return parts
+
+
+def _noted(blocks: Iterator[Block], owners: list[Part]) -> Iterator[Block]:
+    for block in blocks:
+        owners.append(block.part)
+        yield block
+
+
+def _splits(cfg: SftConfig, parts: dict[Part, PartAccount]) -> list[SplitAccount]:
+    """Which samples are in which split, after everything that samples are compared for."""
+    splits = [SplitAccount("train", [account for part, account in parts.items() if part.split == "train"])]
     if cfg.test_datasets:
-        splits.append(_read_split("eval", cfg, cfg.test_datasets, pipeline, notify))
-    elif cfg.val_set_size:
+        splits.append(SplitAccount("eval", [account for part, account in parts.items() if part.split == "eval"]))
+    for split in splits:
+        split.drop_duplicates(cfg)
+    if cfg.val_set_size and not cfg.test_datasets:
         splits.append(split_off(cfg, splits[0]))
     for split in splits:
         split.require_samples()
     for held_out in splits[1:]:
         settle_overlap(cfg, splits[0], held_out)
     splits[0].mix(cfg, cfg.datasets)
-    tokenizer = pipeline.tokenizer
-    manifest = Manifest(
-        fingerprint=folder.name,
-        versions=_versions(),
-        stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
-        splits={split.name: split.counts() for split in splits},
-    )
-    bad = [row for split in splits for row in split.bad]
-    write_prepared(folder, manifest, {split.name: split.samples for split in splits}, bad)
-    return manifest
-
-
-def _read_split(
-    name: str, cfg: SftConfig, datasets: Sequence[DatasetConfig], pipeline: Pipeline, notify: Notify
-) -> SplitAccount:
-    split, seen = SplitAccount(name), Duplicates(cfg)
-    for dataset, label in zip(datasets, dataset_names(datasets), strict=True):
-        account, rows = Account(cfg, label), read_rows(dataset)
-        split.parts.append(account)
-        while block := list(islice(rows, _ROWS_AT_A_TIME)):
-            _take(block, dataset, pipeline, account, seen)
-            notify(dataset.path, account.rows_in, 0)
-        account.check_budget()
-    return split
-
-
-def _take(
-    rows: Sequence[Row | BadRow], dataset: DatasetConfig, pipeline: Pipeline, account: Account, seen: Duplicates
-) -> None:
-    """Some rows through all arrows; they are encoded together, because that uses all cores."""
-    rendered: list[tuple[Row, Example, Rendered]] = []
-    for row in rows:
-        account.rows_in += 1
-        with account.row(row.origin):
-            if isinstance(row, BadRow):
-                raise RowError(row.reason, row.detail)
-            found = pipeline.examples(row, dataset)
-            account.expanded += len(found) - 1
-            rendered.extend(found)
-    texts = ["" if isinstance(example, Tokens) else text.text for _, example, text in rendered]
-    encoded = pipeline.tokenizer.encode_batch(texts)
-    for (row, example, text), tokens in zip(rendered, encoded, strict=True):
-        with account.row(row.origin):
-            masked = pipeline.mask(example, text, tokens, dataset)
-            sample, whole = pipeline.sample(row, masked), Piece.whole(row, masked)
-            if twin := seen.twin_of(sample, row, dataset):
-                account.drop(sample, *twin)
-            strategy = account.cfg.excess_length_strategy
-            if strategy == "raise" and whole.stop > account.cfg.sequence_len:
-                account.refuse(sample, price(whole, example, dataset, pipeline))
-                continue
-            pieces = fit(whole, example, dataset, pipeline, strategy)
-            account.keep(sample, [piece.of(pipeline.sample(piece.row, piece.masked)) for piece in pieces])
+    return splits
 
 
 def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
@@ -178,5 +235,5 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _VERSIONED}
 
 
-def _silent(stage: str, done: int, total: int) -> None:
+def _silent(progress: Progress) -> None:
     """For callers that show no progress."""

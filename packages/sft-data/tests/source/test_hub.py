@@ -63,8 +63,12 @@ def test_a_hub_data_set_is_read_by_split_revision_and_file(
         {"revision": "v2"},
         {"data_files": "data/test.jsonl"},
         {"data_dir": "data"},
+        {"streaming": True},
+        {"streaming": True, "split": "train[1:]+test"},
+        {"streaming": True, "revision": "v2", "split": "train[-1:]"},
         {"split": "nothing"},
         {"path": "some/missing"},
+        {"path": "some/missing", "streaming": True},
     ]
     environment = {**clean_environment, "HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
@@ -77,14 +81,18 @@ def test_a_hub_data_set_is_read_by_split_revision_and_file(
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(asked), done.stderr
-    texts = [[row["text"] for row in answer[0]] for answer in answers[:6]]
+    texts = [[row["text"] for row in answer[0]] for answer in answers[:9]]
     three = ["one", "two", "three"]
-    assert texts == [three, ["two", "three"], ["held out"], ["other"], ["held out"], three]
-    assert all(set(row) == {"text"} for answer in answers[:6] for row in answer[0]), (
+    streamed = [three, ["two", "three", "held out"], ["other"]]
+    assert texts == [three, ["two", "three"], ["held out"], ["other"], ["held out"], three, *streamed]
+    assert all(set(row) == {"text"} for answer in answers[:9] for row in answer[0]), (
         "a None that Arrow keeps is no value"
     )
+    assert answers[7][1] == "some/data train row 1"
+    assert [answers[index][2] for index in (6, 8)] == [f"commit:{COMMITS[name]}" for name in ("main", "v2")]
     assert answers[1][1] == "some/data train[1:] row 0"
     assert len({answers[index][2] for index in (0, 2, 3)}) == 3, "the fingerprint follows the rows"
     assert answers[2][2] == answers[4][2], "and nothing else"
-    assert "split 'nothing': cannot be loaded" in answers[6]
-    assert "data set 'some/missing'" in answers[7]
+    assert "split 'nothing': cannot be loaded" in answers[9]
+    assert "data set 'some/missing'" in answers[10]
+    assert "data set 'some/missing'" in answers[11]

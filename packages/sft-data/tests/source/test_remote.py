@@ -156,7 +156,7 @@ def test_what_one_machine_prepared_another_takes_from_the_store(
     first = prepare(cfg)
     filesystem, path = open_filesystem(address)
     names = {Path(str(each)).name for each in filesystem.ls(f"{path}/{first.folder.name}", detail=False)}
-    assert names == {"train.arrow", "quarantine.jsonl", "manifest.json"}
+    assert names == {"shard-00000.arrow", "train.arrow", "quarantine.jsonl", "manifest.json"}
 
     monkeypatch.chdir(machines[1])
     monkeypatch.setattr(sys.modules["sft_data.prepare"], "_build", None)  # nothing is prepared a second time

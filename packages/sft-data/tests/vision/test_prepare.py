@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def test_the_tokens_are_those_of_the_processors_own_chat_template(
     backend = processor(family).backend
     found = backend.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="np")
     assert found["input_ids"][0].tolist() == prepared.train[0].input_ids.tolist()
-    text, pictures = prepared.pictured("train")[0]
-    batch = picture_batch([prepared.train[0]], [text], [pictures], processor(family))
+    batch = picture_batch([prepared.train[0]], processor(family))
     assert type(batch) is dict
     assert np.array_equal(batch["pixel_values"], found["pixel_values"])
 
@@ -210,11 +210,14 @@ def test_a_batch_that_differs_from_the_prepared_tokens_is_refused(
 ) -> None:
     write(tmp_path, {"messages": [ASK, RED]})
     prepared = prepare(picture_config("llava"))
-    text, pictures = prepared.pictured("train")[0]
+    sample = prepared.train[0]
+    assert sample.pictured is not None
+    other = replace(sample.pictured.before, text=sample.pictured.before.text.replace("Colour", "colour"))
+    twice = replace(sample.pictured, pictures=sample.pictured.pictures * 2)
     with pytest.raises(DataError, match=r"rows\.jsonl:1: the processor makes \d+ tokens of the row, other than"):
-        picture_batch([prepared.train[0]], [text.replace("Colour", "colour")], [pictures], processor("llava"))
+        picture_batch([replace(sample, pictured=replace(sample.pictured, before=other))], processor("llava"))
     with pytest.raises(DataError, match="the processor refuses the batch"):
-        picture_batch([prepared.train[0]], [text], [[*pictures, *pictures]], processor("gemma3"))
+        picture_batch([replace(sample, pictured=twice)], processor("gemma3"))
 
 
 def test_a_change_of_the_processor_prepares_anew(picture_config: Make, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Path = tuple[str | int, ...]
 
@@ -54,6 +55,17 @@ class Issue:
 
 class SftError(Exception):
     """Base of all errors that this project raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error crosses the border between processes whole, although its constructor takes keywords."""
+        return _made_again, (type(self), self.args, dict(self.__dict__))
+
+
+def _made_again(kind: type[SftError], args: tuple[Any, ...], values: dict[str, Any]) -> SftError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(values)
+    return error
 
 
 class ConfigError(SftError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from sft_data import Prepared, prepare
+from sft_data import Prepared, Progress, prepare
 from sft_schema import SftConfig
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
@@ -117,13 +117,13 @@ def _prepare(cfg: SftConfig, tell: Observer) -> Prepared:
     return prepared
 
 
-def _announcing(observer: Observer) -> Callable[[str, int, int], None]:
+def _announcing(observer: Observer) -> Callable[[Progress], None]:
     """Tells the observer each stage of the preparation once, at its first item."""
     seen: set[str] = set()
 
-    def notify(stage: str, done: int, total: int) -> None:
-        if stage not in seen:
-            seen.add(stage)
-            observer.stage(f"preparing {stage}")
+    def notify(progress: Progress) -> None:
+        if progress.dataset not in seen:
+            seen.add(progress.dataset)
+            observer.stage(f"preparing {progress.dataset}")
 
     return notify

@@ -69,20 +69,24 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def batch(seed: int = 0, lengths: tuple[int, ...] = (9, 14, 5), trained: float = 0.7) -> dict[str, Any]:
+def batch(
+    seed: int = 0, lengths: tuple[int, ...] = (9, 14, 5), trained: float = 0.7, weighted: bool = False
+) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     ids = random.integers(3, 60, sum(lengths)).astype(np.int32)
     labels = np.where(random.random(len(ids)) < trained, ids, IGNORE_INDEX).astype(np.int32)
     ends = np.cumsum([0, *lengths]).astype(np.int32)
     labels[ends[:-1]] = IGNORE_INDEX
-    return to_tensors([PackedRow(ids, labels, ends, np.arange(len(lengths)))])
+    weights = (labels != IGNORE_INDEX) * random.uniform(0.1, 3, len(ids)).astype(np.float32) if weighted else None
+    return to_tensors([PackedRow(ids, labels, ends, np.arange(len(lengths)), weights)])
 
 
 def written_out(model: nn.Module, given: dict[str, Any]) -> Tensor:
     """The definition, in the number format of the model."""
     logits = model(input_ids=given["input_ids"], position_ids=given["position_ids"], use_cache=False).logits[0]
     chosen = logits[given["predict_at"]].log_softmax(-1)
-    return -chosen.gather(-1, given["targets"][:, None]).sum()
+    nll = -chosen.gather(-1, given["targets"][:, None])[:, 0]
+    return (nll * given.get("target_weights", torch.ones(len(nll))).to(nll.dtype)).sum()
 
 
 def loss_of(model: nn.Module, config: MakeConfig, chunks: int = 4) -> Any:
@@ -96,11 +100,14 @@ def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     return {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_loss_and_gradients_are_those_of_the_definition_in_float64(kind: str, config: MakeConfig) -> None:
+def test_loss_and_gradients_are_those_of_the_definition_in_float64(
+    kind: str, weighted: bool, config: MakeConfig
+) -> None:
     torch.manual_seed(3)
     model = MODELS[kind]().double().eval()
-    given = batch()
+    given = batch(weighted=weighted)
     wanted = written_out(model, given)
     wanted_gradients = gradients(model, wanted)
     for chunks in (2, 5, 100):

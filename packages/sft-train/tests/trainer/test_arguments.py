@@ -39,6 +39,19 @@ def test_batch_size_is_the_micro_batch_times_the_accumulation(config: MakeConfig
     assert said["rows_per_step"] == 24
 
 
+def test_packing_is_part_of_what_a_checkpoint_belongs_to(config: MakeConfig) -> None:
+    """Only where it is not the default: checkpoints that are older than the settings go on."""
+
+    def identity(**settings: str) -> dict[str, object]:
+        return run_identity(config(**settings), "data", 1)
+
+    plain = identity()
+    assert plain == identity(packing_strategy="bfd", packing_balance="none")
+    assert not {"packing_strategy", "max_samples_per_pack", "packing_balance"} & plain.keys()
+    for settings in ({"packing_strategy": "ffd"}, {"max_samples_per_pack": "3"}, {"packing_balance": "attention"}):
+        assert identity(**settings) != plain
+
+
 def test_gradient_checkpointing_is_on_under_whatever_name_the_version_has(config: MakeConfig) -> None:
     def is_on(args: TrainingArguments) -> bool:
         return getattr(args, "activation_checkpointing", False) or args.gradient_checkpointing

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from sft_data import prepare
+from sft_data import plan_packs, prepare
 from sft_schema import SftConfig
 from sft_schema.check import check_row
 from sft_schema.config import PackingSection
@@ -66,6 +66,55 @@ def test_epochs_differ_and_an_epoch_is_always_the_same() -> None:
 def test_every_sample_of_an_epoch_is_trained_once() -> None:
     rows = EpochRows(LENGTHS, PackingSection(sequence_len=10, sample_packing=True), micro_batch_size=2)
     assert sorted(i for batch in flat(iter(rows)) for row in batch for i in row) == list(range(len(LENGTHS)))
+
+
+STRATEGIES = ["bfd", "bfd_split", "ffd", "spfhp", "sequential", "wrapped"]
+
+
+def packing(**values: Any) -> PackingSection:
+    return PackingSection.model_validate({"sequence_len": 10, "sample_packing": True} | values)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_reaches_the_rows_that_are_trained(strategy: str) -> None:
+    cfg = packing(packing_strategy=strategy)
+    rows = EpochRows(LENGTHS, cfg, micro_batch_size=2)
+    for epoch in range(3):
+        rows.start_epoch(epoch)
+        plan = plan_packs(LENGTHS, cfg, epoch=epoch)
+        assert [str(row.tolist()) for batch in rows for row in batch] == [
+            str(plan.row(row).tolist()) for row in range(len(plan))
+        ]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@given(st.integers(1, 2), st.integers(1, 2), st.integers(2, 3), st.integers(0, 3))
+def test_balanced_steps_hold_the_rows_that_they_held(
+    strategy: str, micro: int, accumulation: int, processes: int, epoch: int
+) -> None:
+    lengths, cfg = np.tile(LENGTHS, 3), packing(packing_strategy=strategy)
+    per_step = micro * accumulation * processes
+    found: list[list[list[str]]] = []
+    for balanced in (False, True):
+        steps: list[list[str]] = []
+        for process in range(processes):
+            rows = EpochRows(lengths, cfg, micro_batch_size=micro, process=process, processes=processes)
+            if balanced:
+                rows.balance(accumulation)
+            rows.start_epoch(epoch)
+            batches = list(rows)
+            for step in range(len(rows.plan) // per_step):
+                held = batches[step * accumulation : (step + 1) * accumulation]
+                steps += [[]] * (step + 1 - len(steps))
+                steps[step] = steps[step] + [str(row.tolist()) for batch in held for row in batch]
+        found.append([sorted(step) for step in steps])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_held_out_samples_are_never_cut(strategy: str) -> None:
+    found = held_out_batches(LENGTHS, packing(packing_strategy=strategy), rows=2, process=0, processes=1)
+    assert sorted(sample for batch in flat(found) for row in batch for sample in row) == list(range(len(LENGTHS)))
 
 
 def test_unshuffled_rows_follow_the_data_in_every_epoch() -> None:

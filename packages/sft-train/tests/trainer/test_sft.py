@@ -15,7 +15,7 @@ from sft_train.compute import Compute
 from sft_train.loss import next_token_nll
 from sft_train.model import load_model, load_tokenizer
 from sft_train.trainer import SftTrainer, training_arguments
-from sft_train.trainer.rows import to_tensors
+from sft_train.trainer.rows import EpochRows, to_tensors
 
 MakeConfig = Callable[..., SftConfig]
 CPU = Compute(bf16=False, use_cpu=True)
@@ -66,6 +66,50 @@ def test_resumed_run_goes_on_in_the_epoch_it_was_in(config: MakeConfig, tmp_path
         again.__class__ = Seen
         again.train(resume_from_checkpoint=f"{cfg.output_dir}/checkpoint-{step}")
         assert again.__dict__["seen"] == rows[step:]
+
+
+@pytest.mark.parametrize("strategy", ["ffd", "spfhp", "sequential", "wrapped"])
+def test_a_resumed_run_has_the_same_rows_and_losses_with_every_strategy(
+    config: MakeConfig, tmp_path: Path, strategy: str
+) -> None:
+    cfg = config(
+        num_epochs="2", save_strategy="steps", save_steps="1", save_total_limit="99", packing_strategy=strategy
+    )
+    whole = build(cfg)
+    whole.__class__ = Seen
+    whole.train()
+    plans = [plan_packs(whole.train_dataset.store.lengths, cfg, epoch=epoch) for epoch in range(2)]
+    rows = [whole.train_dataset[plan.row(row)].input_ids.tolist() for plan in plans for row in range(len(plan))]
+    assert whole.__dict__["seen"] == rows
+    assert (plans[0].cuts > 0) is (strategy == "wrapped")
+    step = len(plans[0]) + 1
+    again = build(cfg)
+    again.__class__ = Seen
+    again.train(resume_from_checkpoint=f"{cfg.output_dir}/checkpoint-{step}")
+    assert again.__dict__["seen"] == rows[step:]
+    losses = [[line["loss"] for line in each.state.log_history if "loss" in line] for each in (whole, again)]
+    assert losses[0] == losses[1]
+    assert all(map(math.isfinite, losses[0]))
+
+
+def test_a_step_with_nothing_to_train_has_a_loss_of_zero(config: MakeConfig) -> None:
+    """As a row can be with `wrapped`, where it is a piece of a long prompt."""
+    trainer = build(config(max_steps="1"))
+    trainer.state.max_steps = 1
+    batch = to_tensors([trainer.train_dataset[trainer.rows.plan.row(0)[:0]]])
+    assert batch["targets"].numel() == 0
+    batches, count = trainer.get_batch_samples(iter([batch]), 1, torch.device("cpu"))
+    assert count.item() == 1
+    assert trainer.compute_loss(trainer.model, batches[0], num_items_in_batch=count).item() == 0.0
+
+
+def test_balance_is_asked_for_in_the_config(config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(EpochRows, "balance", lambda self, accumulation: asked.append(accumulation))
+    build(config(gradient_accumulation_steps="3"))
+    assert asked == []
+    build(config(gradient_accumulation_steps="3", packing_balance="attention"))
+    assert asked == [3]
 
 
 def test_logged_loss_is_the_mean_over_all_trained_tokens_of_the_step(config: MakeConfig) -> None:

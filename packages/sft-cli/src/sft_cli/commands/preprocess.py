@@ -27,24 +27,25 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from sft_cli.console import messages
     from sft_cli.progress import preparing
     from sft_cli.visible import visible
-    from sft_data import plan_packs, prepare
+    from sft_data import lost_labels, plan_packs, prepare
 
     cfg = read_config(config, overrides)
     with preparing(messages()) as notify:
         prepared = prepare(cfg, notify)
     plan = plan_packs(prepared.train.lengths, cfg, epoch=0, shuffle=cfg.shuffle_merged_datasets)
+    lost = lost_labels(prepared.train, plan)
     if as_json:
-        click.echo(json.dumps(_account(prepared, plan), indent=2))
+        click.echo(json.dumps(_account(prepared, plan, lost), indent=2))
         return
     for sentence in prepared.detected:
         click.echo(visible(sentence))
-    click.echo(visible(account_text(prepared.manifest, plan)))
+    click.echo(visible(account_text(prepared.manifest, plan, lost)))
     click.echo(f"turns end with: {visible(' '.join(prepared.manifest.stop_tokens)) or 'no token'}")
     click.echo(f"stored in:      {visible(str(prepared.folder))}")
     click.echo(f"rows set aside: {visible(str(prepared.folder / 'quarantine.jsonl'))}")
 
 
-def _account(prepared: Prepared, plan: PackPlan) -> dict[str, Any]:
+def _account(prepared: Prepared, plan: PackPlan, lost: int) -> dict[str, Any]:
     return {
         "folder": str(prepared.folder),
         "quarantine": str(prepared.folder / "quarantine.jsonl"),
@@ -52,9 +53,11 @@ def _account(prepared: Prepared, plan: PackPlan) -> dict[str, Any]:
         "manifest": prepared.manifest.model_dump(mode="json"),
         "packing": {
             "rows": len(plan),
-            "samples": len(plan.samples),
+            "samples": len(plan.samples) - plan.cuts,
             "tokens": plan.tokens,
             "sequence_len": plan.sequence_len,
             "efficiency": plan.efficiency,
+            "cuts": plan.cuts,
+            "lost_labels": lost,
         },
     }

@@ -51,29 +51,42 @@ class SeenWords:
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._minima: list[NDArray[np.uint32]] = []
-        self._places: list[str] = []
+        self._rows: list[int] = []
         self._bands: dict[tuple[int, bytes], list[int]] = {}
 
-    def twin(self, words: list[str], place: str) -> tuple[str, float] | None:
-        """Where a similar row stands that came before, and how similar it is; None for a new one, which is kept."""
-        if not words:
-            return None
-        minima = _minima_of(words)
+    def twin(self, minima: NDArray[np.uint32], row: int) -> tuple[int, float] | None:
+        """Number of a similar row that came before, and how similar it is; None for a new one, which is kept.
+
+        Args:
+            minima: uint32 `[126]`, see `minima_of`.
+            row: number of the row.
+        """
         bands = [(number, band.tobytes()) for number, band in enumerate(minima.reshape(-1, _ROWS_OF_BAND))]
-        candidates = sorted({row for band in bands for row in self._bands.get(band, ())})
-        for row in candidates:
-            similarity = float((self._minima[row] == minima).mean())
+        candidates = sorted({known for band in bands for known in self._bands.get(band, ())})
+        for known in candidates:
+            similarity = float((self._minima[known] == minima).mean())
             if similarity >= self._threshold:
-                return self._places[row], similarity
+                return self._rows[known], similarity
         for band in bands:
             self._bands.setdefault(band, []).append(len(self._minima))
         self._minima.append(minima)
-        self._places.append(place)
+        self._rows.append(row)
         return None
 
 
-def _minima_of(words: list[str]) -> NDArray[np.uint32]:
-    """uint32 `[126]`: the smallest value of each hash function over the sequences of five words."""
+def minima_of(values: Any, without: str) -> NDArray[np.uint32] | None:
+    """The smallest value of each hash function over a row's sequences of five words; None when it has no words.
+
+    Args:
+        values: of the row.
+        without: a column to leave out.
+
+    Returns:
+        uint32 `[126]`.
+    """
+    words = list(words_of(values, without))
+    if not words:
+        return None
     hashes = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], dtype=np.uint64)
     width = min(_WORDS_TOGETHER, len(hashes))
     sequences = np.zeros(len(hashes) - width + 1, dtype=np.uint64)

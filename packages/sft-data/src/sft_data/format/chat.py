@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from sft_data.format.message import read_message
 from sft_data.format.pictures import holds_pictures, take_pictures
 from sft_data.format.tools import read_calls, read_tools
-from sft_data.format.training import join_parts, take_details, take_flag
+from sft_data.format.training import NOTHING_SAID, Said, join_parts, take_details, take_flag
 from sft_data.row import Row, RowError
 from sft_schema.config import DatasetConfig
 from sft_schema.record import Conversation
 
 MESSAGE_COLUMNS = ("messages", "conversations")
 """Where messages are looked for when `field_messages` does not say."""
+
+_BARE = frozenset({"role", "content"})
 
 
 def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
@@ -27,18 +29,24 @@ def chat_template(row: Row, cfg: DatasetConfig) -> Conversation:
             `not_text_part`, `bad_picture`, `picture_count`, `bad_training_flag` or `bad_training_detail`.
     """
     messages = _messages(row, cfg)
-    trained: list[bool | None] = []
+    said: list[Said] = []
     pictures, parts = take_pictures(messages, row, cfg)
+    own_keys = (cfg.message_field_training, cfg.message_field_training_detail)
     for index, message in enumerate(messages):
-        trained.append(take_flag(message, cfg.message_field_training, index))
+        if len(message) == 2 and isinstance(message.get("content"), str) and _BARE.isdisjoint(own_keys):
+            said.append(NOTHING_SAID)  # role and content alone, as most messages are: nothing else to read
+            continue
+        said.append(take_flag(message, cfg.message_field_training, index))
         parts.extend(take_details(message, cfg.message_field_training_detail, index))
         for field in ("content", cfg.template_thinking_key):
             if not holds_pictures(message.get(field)):
                 parts.extend(join_parts(message, field, index))
         read_calls(message, index)
     values: dict[str, Any] = {"messages": messages, "parts": parts, "pictures": pictures}
-    if any(each is not None for each in trained):
-        values["trained"] = trained
+    if any(each.train is not None for each in said):
+        values["trained"] = [each.train for each in said]
+    if any(each.weight != 1 for each in said):
+        values["weights"] = [each.weight for each in said]
     if tools := read_tools(_list(row, cfg.field_tools)):
         values["tools"] = tools
     try:

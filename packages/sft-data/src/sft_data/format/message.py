@@ -35,6 +35,8 @@ def read_message(value: Any, index: int, cfg: DatasetConfig) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowError("bad_message", f"message {index} is a {type(value).__name__}, not an object")
     given = cast("dict[str, Any]", value)
+    if _is_plain(given, cfg):
+        return {**given, "role": _ROLES.get(given["role"], given["role"])}
     message = {key: each for key, each in given.items() if each is not None or key == "content"}
     for name, key in _mappings(message, cfg).items():
         if key in message:
@@ -48,6 +50,15 @@ def read_message(value: Any, index: int, cfg: DatasetConfig) -> dict[str, Any]:
     if cfg.split_thinking and message["role"] == "assistant":
         _split_thinking(message, cfg.template_thinking_key)
     return message
+
+
+def _is_plain(given: dict[str, Any], cfg: DatasetConfig) -> bool:
+    """Whether a message has a role and a content alone, and nothing to be done to them: most do."""
+    role = given.get("role")
+    if len(given) != 2 or "content" not in given or not isinstance(role, str) or not role.strip():
+        return False
+    asked = cfg.roles is not None or cfg.split_thinking or cfg.message_property_mappings or cfg.field_thinking in given
+    return not asked
 
 
 def _mappings(message: dict[str, Any], cfg: DatasetConfig) -> dict[str, str]:

@@ -102,12 +102,13 @@ def _take_parts(message: dict[str, Any], index: int, found: list[PictureSource |
             raise RowError("bad_message", f"{what} is a {type(part).__name__}, not an object")
         values = {"text": part} if isinstance(part, str) else dict(cast("dict[str, Any]", part))
         said = take_flag(values, None, index)
-        flagged = flagged or said is not None
+        flagged = flagged or said.train is not None
         text = next((values[key] for key in ("text", "content", "value") if values.get(key) is not None), None)
         if values.get("type", "text") != "text" or not isinstance(text, str):
             raise RowError("not_text_part", f"{what} is of type {values.get('type')!r}, neither text nor a picture")
         field = f"content.{len(parts)}.text"
-        spans.append(TrainSpan(message=index, field=field, start=0, end=len(text), train=said is not False))
+        train = said.train is not False
+        spans.append(TrainSpan(message=index, field=field, start=0, end=len(text), train=train, weight=said.weight))
         parts.append({"type": "text", "text": text})
     message["content"] = parts
     return spans if flagged else []

@@ -2,7 +2,13 @@
 
 from sft_data.mask.expand import expand_turns
 from sft_data.mask.increment import Probe, find_disagreement, find_increments
-from sft_data.mask.labels import label_tokens, refuse_special_in_content, special_in_content, trained_region_of
+from sft_data.mask.labels import (
+    label_tokens,
+    refuse_special_in_content,
+    special_in_content,
+    trained_region_of,
+    weigh_tokens,
+)
 from sft_data.mask.markers import PLAIN_CHAT, TurnMarkers, find_markers
 from sft_data.mask.pictures import ignore_pictures
 from sft_data.mask.policy import MaskPolicy
@@ -28,4 +34,5 @@ __all__ = [
     "special_in_content",
     "trained_region_of",
     "turn_regions",
+    "weigh_tokens",
 ]

@@ -25,6 +25,7 @@ def _upto(conversation: Conversation, last: int) -> Conversation:
         update={
             "messages": conversation.messages[: last + 1],
             "trained": (False,) * last + (True,),
+            "weights": conversation.weights[: last + 1],
             "parts": tuple(part for part in conversation.parts if part.message == last),
         }
     )

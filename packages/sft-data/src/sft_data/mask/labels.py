@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sft_data.encoding import Encoded
+from sft_data.mask.spans import SpanIndex
 from sft_data.row import RowError
 from sft_schema import IGNORE_INDEX
 from sft_schema.record import Region, Rendered, Span
@@ -32,6 +34,21 @@ def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: froze
     if not (labels[1:] != IGNORE_INDEX).any():
         raise RowError("nothing_to_train", "no token of the row is trained")
     return labels
+
+
+def weigh_tokens(
+    encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]
+) -> NDArray[np.float32] | None:
+    """What each token counts in the loss, float32 `[n]`, 0 outside all regions; None when all regions count 1.
+
+    A token that touches two regions counts as the first of them says.
+    """
+    if all(region.weight == 1 for region in regions):
+        return None
+    weights = np.zeros(len(encoded.ids), dtype=np.float32)
+    for region in reversed(regions):
+        weights[_trained_tokens(encoded, region, special_ids)] = region.weight
+    return weights
 
 
 def _trained_tokens(encoded: Encoded, region: Region, special_ids: frozenset[int]) -> slice:
@@ -64,15 +81,33 @@ def trained_region_of(encoded: Encoded, regions: Sequence[Region], special_ids: 
     return found
 
 
+def special_tokens(ids: NDArray[np.int32], special_ids: frozenset[int]) -> NDArray[np.intp]:
+    """Which of the tokens, int32 `[n]`, are special ones."""
+    table = _table(special_ids)
+    return np.flatnonzero(table[np.minimum(ids, len(table) - 1)])
+
+
+@lru_cache(maxsize=4)
+def _table(special_ids: frozenset[int]) -> NDArray[np.bool_]:
+    """Whether each id is a special one; the last entry stands for all larger ids."""
+    table = np.zeros(max(special_ids, default=0) + 2, dtype=np.bool_)
+    table[list(special_ids)] = True
+    return table
+
+
 def special_in_content(rendered: Rendered, encoded: Encoded, special_ids: frozenset[int]) -> Iterator[tuple[int, Span]]:
     """Special tokens that came out of a message's own text, with the span that holds them."""
-    special = np.isin(encoded.ids, np.fromiter(special_ids, dtype=np.int32))
-    for token in np.flatnonzero(special).tolist():
-        start, end = int(encoded.starts[token]), int(encoded.ends[token])
+    tokens = special_tokens(encoded.ids, special_ids)
+    index = SpanIndex(rendered.spans)
+    for token, start, end in zip(
+        tokens.tolist(), encoded.starts[tokens].tolist(), encoded.ends[tokens].tolist(), strict=True
+    ):
+        if not index.touches(start, end):
+            continue
         text = rendered.text[start:end]
         # some special tokens swallow the white space around them: only their own characters count
         start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
-        span = next((each for each in rendered.spans if each.start <= start < end <= each.end), None)
+        span = index.around(start, end)
         if span is not None and span.field != _TEMPLATE:
             yield token, span
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sft_data.encoding import Encoded
 from sft_data.mask.markers import TurnMarkers
 from sft_schema import IGNORE_INDEX
-from sft_schema.record import Region, Rendered
+from sft_schema.record import Region, Rendered, Span
 
 
 def broken_promise(
@@ -25,7 +25,7 @@ def broken_promise(
         tokens = encoded.overlapping(region.start, region.end)
         inside[tokens] = True
         if region.reason == "end_of_turn":
-            stops = [int(each) for each in encoded.ids[tokens]]
+            stops: list[int] = encoded.ids[tokens].tolist()
             if len(stops) != 1 or stops[0] not in markers.stop_ids or not trained[tokens].all():
                 return f"the stop token of message {region.message} is not trained once: tokens {stops}"
             following = tokens.stop
@@ -47,14 +47,23 @@ def _trained_role(
 ) -> str | None:
     if any(region.reason == "input" for region in regions):
         return None
-    for span in rendered.spans:
-        if span.field != "role":
-            continue
-        tokens = encoded.overlapping(span.start, span.end)
-        whole = (encoded.starts[tokens] >= span.start) & (encoded.ends[tokens] <= span.end)
-        if (trained[tokens] & whole).any():
-            return f"the role {rendered.text[span.start : span.end]!r} of message {span.message} is trained"
-    return None
+    roles = [span for span in rendered.spans if span.field == "role"]
+    first, stop = _tokens_inside(encoded, roles)
+    before = np.concatenate([np.zeros(1, dtype=np.int64), trained.cumsum()])
+    wrong = np.flatnonzero((stop > first) & (before[stop] > before[first]))
+    if not len(wrong):
+        return None
+    span = roles[int(wrong[0])]
+    return f"the role {rendered.text[span.start : span.end]!r} of message {span.message} is trained"
+
+
+def _tokens_inside(encoded: Encoded, spans: list[Span]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The tokens that lie wholly in each of n spans: first, and one past the last, `[n]` each."""
+    starts = np.array([span.start for span in spans], dtype=np.int64)
+    ends = np.array([span.end for span in spans], dtype=np.int64)
+    first = np.maximum(encoded.starts.searchsorted(starts, "left"), encoded.ends.searchsorted(starts, "right"))
+    stop = np.minimum(encoded.ends.searchsorted(ends, "right"), encoded.starts.searchsorted(ends, "left"))
+    return first, stop
 
 
 def double_begin(rendered: Rendered, encoded: Encoded, bos_id: int | None) -> bool:
@@ -62,5 +71,7 @@ def double_begin(rendered: Rendered, encoded: Encoded, bos_id: int | None) -> bo
     if bos_id is None:
         return False
     places = encoded.starts[encoded.ids == bos_id]
+    if len(places) < 2:
+        return False
     own = [at for at in places.tolist() if not any(span.start <= at < span.end for span in rendered.spans)]
     return len(own) > 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sft_data.encoding import Encoded
-from sft_data.mask.choice import chosen_parts, without_untrained
+from sft_data.mask.choice import chosen_parts, parts_by_message, whole_text
 from sft_data.mask.markers import TurnMarkers, shared_prefix
 from sft_data.mask.policy import MaskPolicy
+from sft_data.mask.spans import SpanIndex
 from sft_data.row import RowError
 from sft_schema.record import Conversation, Region, Rendered, Span
 
@@ -52,21 +53,24 @@ def turn_regions(
             `no_end_of_turn`.
     """
     if policy.train_on_inputs:
-        return without_untrained(rendered, policy.untrained_inputs(conversation))
+        return whole_text(rendered, conversation.weights, policy.untrained_inputs(conversation))
     chosen = policy.trained_messages(conversation)
+    index = SpanIndex(rendered.spans)
+    parts = parts_by_message(conversation)
     any_stop = "all" in (policy.train_on_eos, policy.train_on_eot)
     regions: list[Region] = []
     stops: list[_Stop] = []
     for message, role in enumerate(rendered.roles):
         trained = message in chosen
-        turn = _turn(rendered, message, role, markers, required=trained) if trained or any_stop else None
+        turn = _turn(rendered, index, message, markers, required=trained) if trained or any_stop else None
         if turn is None:
             continue
-        stop = _stop(encoded, turn, markers, trained)
+        stop = _stop(encoded, turn, markers, trained, _weight(conversation, message))
         merged = stop is None and rendered.roles[message + 1 : message + 2] == (role,)
         if trained:
             end = stop.region.start if stop else turn.after if merged else turn.last
-            regions.extend(chosen_parts(conversation, rendered, Region(turn.first, end, message, "turn"), policy))
+            whole = Region(turn.first, end, message, "turn", _weight(conversation, message))
+            regions.extend(chosen_parts(parts.get(message, []), rendered.generations, index, whole, policy))
         if stop is not None:
             stops.append(stop)
         elif trained and not merged and policy.train_on_eos != "none":
@@ -86,20 +90,18 @@ def _kept(stops: list[_Stop], policy: MaskPolicy) -> list[Region]:
     return kept
 
 
-def _turn(rendered: Rendered, message: int, role: str, markers: TurnMarkers, *, required: bool) -> Turn | None:
-    own = [span for span in rendered.spans if span.message == message]
+def _turn(rendered: Rendered, index: SpanIndex, message: int, markers: TurnMarkers, *, required: bool) -> Turn | None:
+    own, role = index.of(message), rendered.roles[message]
     if not own:
         return _unprinted(rendered, message, role, markers) if required else None
     fields = [span for span in own if span.field != "role"]
-    start, end = own[0].start, max(span.end for span in own)
-    others = [span for span in rendered.spans if span.message != message]
-    before = max((span.end for span in others if span.end <= start), default=0)
+    start, end = own[0].start, own[-1].end
     first = fields[0].start if fields else end
     if role == "assistant" and required:
-        first = _start(rendered, before, fields, markers, message)
+        first = _start(rendered, index.end_before(start, message), fields, markers, message)
     last = max(first, end)
-    after = min((span.start for span in others if span.start >= last), default=len(rendered.text))
-    between = _between(others, first, last)
+    after = index.start_after(last, message, len(rendered.text))
+    between = index.other_between(first, last, message)
     if between is not None and required:
         detail = f"text of message {between} stands inside message {message}: its turn cannot be delimited"
         raise RowError("interleaved", detail)
@@ -118,15 +120,13 @@ def _unprinted(rendered: Rendered, message: int, role: str, markers: TurnMarkers
     raise RowError("untraceable", f"the template printed nothing of message {message} ({role})")
 
 
-def _between(others: list[Span], first: int, last: int) -> int | None:
-    return next((span.message for span in others if span.start < last and span.end > first), None)
-
-
 def _start(rendered: Rendered, before: int, fields: list[Span], markers: TurnMarkers, message: int) -> int:
     """Where an assistant's turn begins: all that follows the generation prompt is the model's to write."""
     text, limit = rendered.text, fields[0].start if fields else len(rendered.text)
     if markers.header:
         found = text.rfind(markers.header, before, limit) if fields else text.find(markers.header, before)
+        if found >= 0 and found + len(markers.prompt) <= limit and text.startswith(markers.prompt, found):
+            return found + len(markers.prompt)
         if found >= 0:
             return found + shared_prefix(markers.prompt, text[found:limit])
         raise RowError("no_header", f"{markers.header!r} does not stand before message {message}")
@@ -138,10 +138,15 @@ def _start(rendered: Rendered, before: int, fields: list[Span], markers: TurnMar
     raise RowError("no_header", detail)
 
 
-def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool) -> _Stop | None:
+def _weight(conversation: Conversation, message: int) -> float:
+    return conversation.weights[message] if conversation.weights else 1.0
+
+
+def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool, weight: float) -> _Stop | None:
     """The first stop token after the turn's text and before the next message."""
     for index in range(*encoded.overlapping(turn.last, turn.after).indices(len(encoded.ids))):
         start, end, token = int(encoded.starts[index]), int(encoded.ends[index]), int(encoded.ids[index])
         if start >= turn.last and token in markers.stop_ids:
-            return _Stop(Region(start, end, turn.message, "end_of_turn"), trained, token in markers.eos_ids)
+            region = Region(start, end, turn.message, "end_of_turn", weight)
+            return _Stop(region, trained, token in markers.eos_ids)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any, cast
 
 from jinja2 import TemplateError
@@ -13,6 +14,8 @@ from sft_schema import DataError
 from sft_schema.record import Conversation, Rendered
 
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_NO_REASONING = frozenset({"role", "content"})
+"""Keys of most messages."""
 
 
 class ChatTemplate:
@@ -60,7 +63,7 @@ class ChatTemplate:
         except (TemplateError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise RowError("template_refused", f"{type(error).__name__}: {error}") from None
         require_text(text)
-        found = sorted(text.spans(), key=lambda span: (span.start, span.end))
+        found = sorted(text.sources, key=itemgetter(0, 1))
         spans = tuple(span for span in found if span.field != GENERATION)
         blocks = tuple((span.start, span.end) for span in found if span.field == GENERATION)
         return Rendered(str.__str__(text), spans, tuple(each.role for each in conversation.messages), blocks)
@@ -82,6 +85,8 @@ def _as_list(message: dict[str, Any]) -> dict[str, Any]:
 
 def _traced_message(message: dict[str, Any], index: int) -> dict[str, Any]:
     # transformers hands reasoning to templates under the names that they read
+    if _NO_REASONING.issuperset(message):
+        return {key: _traced(value, index, key) for key, value in message.items()}
     reasoning = next((message[key] for key in _REASONING_KEYS if message.get(key) is not None), None)
     if reasoning is not None:
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}

@@ -12,49 +12,77 @@ no spans, and what lacks its span is refused later, not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, SupportsIndex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, SupportsIndex, cast
 
 from sft_schema.record import Span
 
+Source = Span
+"""Characters `start` to `end` of a Traced that came from `field` of `message`, beginning at `offset`."""
 
-class Source(NamedTuple):
-    """Characters `start` to `end` of a Traced that came from `field` of `message`, beginning at `offset`."""
-
-    start: int
-    end: int
-    message: int
-    field: str
-    offset: int
-
-    def moved(self, by: int) -> Source:
-        """The same characters in a text where they stand `by` further."""
-        return Source(self.start + by, self.end + by, self.message, self.field, self.offset)
+_MakeSource = Callable[[type[Source], tuple[int, int, int, str, int]], Source]
+_new_source = cast(_MakeSource, tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+"""Makes a Source of its five values; the named way takes three times as long, and rows have many."""
 
 
 class Traced(str):
-    """A `str` with sources. It compares, hashes and tests like the plain string."""
+    """A `str` with sources. It compares, hashes and tests like the plain string.
 
-    __slots__ = ("sources",)
-    sources: tuple[Source, ...]
+    What is joined keeps its parts until its sources are asked for: a template that adds to one text in a loop would
+    else go through the sources of all of it each time.
+    """
+
+    __slots__ = ("_parts", "_sources")
+    _parts: Sequence[str]
+    _sources: tuple[Source, ...] | None
 
     def __new__(cls, text: str, sources: Iterable[Source] = ()) -> Traced:
         """The text with its sources, in order."""
         self = str.__new__(cls, text)
-        self.sources = tuple(sources)
+        self._parts, self._sources = (), tuple(sources)
         return self
+
+    @classmethod
+    def joined(cls, parts: Sequence[str]) -> Traced:
+        """The parts one after the other."""
+        self = str.__new__(cls, "".join(parts))
+        self._parts, self._sources = parts, None
+        return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where its characters came from, in order of `start`."""
+        if self._sources is None:
+            self._sources = self._joined_sources()
+            self._parts = ()
+        return self._sources
+
+    def _joined_sources(self) -> tuple[Source, ...]:
+        position = 0
+        found: list[Source] = []
+        waiting = list(reversed(self._parts))
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Traced):
+                if part._sources is None:
+                    waiting.extend(reversed(part._parts))
+                    continue
+                for start, end, message, field, offset in part._sources:
+                    found.append(_new_source(Source, (start + position, end + position, message, field, offset)))
+            position += len(part)
+        return tuple(found)
 
     @classmethod
     def of(cls, text: str, message: int, field: str) -> Traced:
         """A whole field. An empty one keeps an empty source, which still marks its place."""
-        return cls(text, (Source(0, len(text), message, field, 0),))
-
-    def spans(self) -> tuple[Span, ...]:
-        """The sources as records."""
-        return tuple(Span(*source) for source in self.sources)
+        self = str.__new__(cls, text)
+        self._parts, self._sources = (), (_new_source(Source, (0, len(text), message, field, 0)),)
+        return self
 
     def cut(self, start: int, end: int) -> Traced:
         """Characters `start` to `end`, with what is left of each source."""
+        if start == 0 and end == len(self):
+            return self
         end = max(start, end)
         kept: list[Source] = []
         for source in self.sources:
@@ -163,11 +191,4 @@ class Traced(str):
 
 def join_traced(parts: Iterable[str]) -> Traced:
     """The parts one after the other; what came from a Traced keeps its sources."""
-    position = 0
-    sources: list[Source] = []
-    texts = list(parts)
-    for text in texts:
-        if isinstance(text, Traced):
-            sources.extend(source.moved(position) for source in text.sources)
-        position += len(text)
-    return Traced("".join(texts), sources)
+    return Traced.joined(list(parts))

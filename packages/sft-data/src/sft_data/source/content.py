@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from sft_data.optional import hub_commit
 from sft_data.source.file_kind import endings
 from sft_data.source.found import DamagedFileError
 from sft_data.source.hub import hub_dataset, saved_dataset
@@ -22,13 +23,15 @@ def fingerprint_source(cfg: SourceConfig) -> str:
     """Hash of the data itself, wherever it is.
 
     Local files and files of the datasets library are read; S3 and GCS say a sum of their own, and an HTTP
-    server an ETag. What says nothing is read too.
+    server an ETag. What says nothing is read too. A data set that is streamed from the hub has its commit.
 
     Raises:
         DataError: there is no such file or data set, or it cannot be read.
     """
     source = locate(cfg)
     digest = hashlib.sha256()
+    if source is None and cfg.streaming:
+        return f"commit:{hub_commit(cfg.path, cfg.revision)}"
     if source is None:
         return f"hub:{_cached(hub_dataset(cfg), digest)}"
     if isinstance(source, SavedFolder):

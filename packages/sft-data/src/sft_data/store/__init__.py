@@ -1,20 +1,41 @@
 """Store: samples on disk, and the fingerprint that names them."""
 
 from sft_data.store.fingerprint import fingerprint
-from sft_data.store.pictured import PicturedStore, pictured_file
-from sft_data.store.prepared_folder import read_manifest, write_prepared
-from sft_data.store.samples import SampleStore, write_samples
+from sft_data.store.lock import locked
+from sft_data.store.prepared_folder import finish, read_manifest, work_folder, write_quarantine
+from sft_data.store.samples import SampleStore, write_index
+from sft_data.store.shard import (
+    ShardInfo,
+    ShardRow,
+    file_digest,
+    open_shard,
+    read_digests,
+    read_numbers,
+    read_shard_info,
+    shard_name,
+    write_shard,
+)
 from sft_data.store.shared import fetch_prepared, local_folder, publish_prepared
 
 __all__ = [
-    "PicturedStore",
     "SampleStore",
+    "ShardInfo",
+    "ShardRow",
     "fetch_prepared",
+    "file_digest",
     "fingerprint",
+    "finish",
     "local_folder",
-    "pictured_file",
+    "locked",
+    "open_shard",
     "publish_prepared",
+    "read_digests",
     "read_manifest",
-    "write_prepared",
-    "write_samples",
+    "read_numbers",
+    "read_shard_info",
+    "shard_name",
+    "work_folder",
+    "write_index",
+    "write_quarantine",
+    "write_shard",
 ]

@@ -1,55 +1,50 @@
-"""The folder of a preparation: train.arrow, eval.arrow, quarantine.jsonl, manifest.json."""
+"""The folder of a preparation: shards, the index of each split, quarantine.jsonl, manifest.json.
+
+While it is made it has another name, `.FINGERPRINT`; a process that was killed left its finished shards there, and the
+next one goes on after them.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from sft_data.row import BadRow
-from sft_data.store.pictured import pictured_file, write_pictured
-from sft_data.store.samples import write_samples
 from sft_schema import DataError
-from sft_schema.record import Manifest, TokenizedSample
+from sft_schema.record import Manifest
 
 
-def write_prepared(
-    folder: Path, manifest: Manifest, splits: Mapping[str, Sequence[TokenizedSample]], bad: Sequence[BadRow]
-) -> None:
-    """Writes a preparation so that `folder` appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for name, samples in splits.items():
-            write_samples(unfinished / f"{name}.arrow", samples)
-            if samples and samples[0].pictured is not None:
-                write_pictured(pictured_file(unfinished, name), samples)
-        with (unfinished / "quarantine.jsonl").open("w", encoding="utf-8") as lines:
-            for row in bad:
-                lines.write(json.dumps(_quarantined(row), ensure_ascii=True) + "\n")
-        (unfinished / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        unfinished.chmod(0o755)  # mkdtemp's 0700 would lock other users of a shared folder out
-        unfinished.rename(folder)
-    except OSError:
-        if not (folder / "manifest.json").is_file():  # else another process finished the same work first
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def work_folder(folder: Path) -> Path:
+    """Where a preparation is made before it is whole."""
+    unfinished = folder.parent / f".{folder.name}"
+    unfinished.mkdir(parents=True, exist_ok=True)
+    return unfinished
 
 
-def _quarantined(row: BadRow) -> dict[str, str | int]:
-    origin = row.origin
-    return {
-        "dataset": origin.dataset,
-        "row": origin.row,
-        "place": origin.place,
-        "reason": row.reason,
-        "detail": row.detail,
-    }
+def write_quarantine(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes a line for each row that was set aside."""
+    with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as lines:
+        for row in rows:
+            lines.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+def finish(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest, and gives the preparation its name: it appears whole or not at all.
+
+    Args:
+        folder: the name.
+        manifest: what was done.
+    """
+    unfinished = work_folder(folder)
+    wanted = {*manifest.shards, *(f"{split}.arrow" for split in manifest.splits), "quarantine.jsonl"}
+    for each in unfinished.iterdir():
+        if each.name not in wanted:  # the accounts of the shards, and what a killed process left half-way
+            each.unlink()
+    (unfinished / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    unfinished.rename(folder)
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -1,11 +1,16 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 # (the libraries used here ship no complete types)
-"""Tokenised samples in an Arrow file that is read through a memory map."""
+"""The samples of a split: an index into the shards.
+
+train.arrow      sample 0 4 5 2 9 ...      numbers over all shards, in the order of an epoch without shuffling
+                 length, trained           tokens and trained tokens of each
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,62 +18,58 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sft_schema import IGNORE_INDEX, DataError
-from sft_schema.record import RowOrigin, TokenizedSample
+from sft_data.store.shard import open_shard
+from sft_schema.record import Picture, Pictured, Rendered, RowOrigin, TokenizedSample
 
-_SCHEMA = pa.schema(
-    [
-        ("input_ids", pa.large_list(pa.int32())),
-        ("labels", pa.large_list(pa.int32())),
-        ("dataset", pa.string()),
-        ("row", pa.int64()),
-        ("place", pa.string()),
-    ]
-)
-_ROWS_PER_BATCH = 8192
+_SCHEMA = pa.schema([("sample", pa.int64()), ("length", pa.int32()), ("trained", pa.int32())])
+_TOKENS = ("input_ids", "labels", "weights")
+_ORIGIN = ("dataset", "row", "place")
+_PICTURED = ("before", "pictures")
 
 
-def write_samples(file: Path, samples: Sequence[TokenizedSample]) -> None:
-    """Writes samples in batches."""
-    remaining = iter(samples)
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        while batch := list(islice(remaining, _ROWS_PER_BATCH)):
-            columns = [
-                pa.array([sample.input_ids for sample in batch], _SCHEMA.field("input_ids").type),
-                pa.array([sample.labels for sample in batch], _SCHEMA.field("labels").type),
-                pa.array([sample.origin.dataset for sample in batch], pa.string()),
-                pa.array([sample.origin.row for sample in batch], pa.int64()),
-                pa.array([sample.origin.place for sample in batch], pa.string()),
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+def write_index(file: Path, columns: Mapping[str, NDArray[np.int64]], shards: Sequence[tuple[str, int]]) -> None:
+    """Writes the index of a split.
+
+    Args:
+        file: `train.arrow` or `eval.arrow`, beside the shards.
+        columns: `sample`, `length` and `trained`, int64 `[n]` each.
+        shards: name and number of samples of each shard, in order.
+    """
+    schema = _SCHEMA.with_metadata({"shards": json.dumps(shards)})
+    table = pa.table([pa.array(columns[each.name], each.type) for each in _SCHEMA], schema=schema)
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
 
 
 class SampleStore(Sequence[TokenizedSample]):
-    """The samples of one file; reading one touches only its own bytes.
+    """The samples of one split; reading one touches only its own bytes.
+
+    Args:
+        file: its index, beside the shards.
 
     Attributes:
         lengths: int64 `[n]`, tokens of each sample.
         trained: int64 `[n]`, trained tokens of each sample.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: a file is damaged.
     """
 
     def __init__(self, file: Path) -> None:
-        try:
-            self._table: Any = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-        except (pa.ArrowInvalid, OSError) as error:
-            fix = "delete its folder: the data is prepared again"
-            raise DataError(f"prepared data is damaged: {error}", where=str(file), fix=fix) from None
-        self._batches: list[Any] = self._table.to_batches()
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-        per_batch = [_lengths(batch) for batch in self._batches]
-        empty = np.empty(0, dtype=np.int64)
-        self.lengths: NDArray[np.int64] = np.concatenate([empty, *(lengths for lengths, _ in per_batch)])
-        self.trained: NDArray[np.int64] = np.concatenate([empty, *(trained for _, trained in per_batch)])
+        table = open_shard(file)
+        shards: list[tuple[str, int]] = json.loads((table.schema.metadata or {}).get(b"shards", b"[]"))
+        self._files = [file.parent / name for name, _ in shards]
+        self._starts = np.cumsum([0, *(count for _, count in shards)])
+        self._samples: NDArray[np.int64] = table["sample"].to_numpy()
+        self.lengths: NDArray[np.int64] = table["length"].to_numpy().astype(np.int64)
+        self.trained: NDArray[np.int64] = table["trained"].to_numpy().astype(np.int64)
+
+    @cached_property
+    def _shards(self) -> list[_Shard]:
+        return [_Shard(file) for file in self._files]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._samples)
 
     @overload
     def __getitem__(self, index: int) -> TokenizedSample: ...
@@ -79,16 +80,28 @@ class SampleStore(Sequence[TokenizedSample]):
             return [self[each] for each in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        index %= len(self)
+        sample = int(self._samples[index])
+        number = int(np.searchsorted(self._starts, sample, side="right")) - 1
+        return self._shards[number][sample - int(self._starts[number])]
+
+
+class _Shard:
+    """The samples of one file."""
+
+    def __init__(self, file: Path) -> None:
+        self._batches: list[Any] = open_shard(file).to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def __getitem__(self, index: int) -> TokenizedSample:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         batch, row = self._batches[number], index - int(self._starts[number])
-        ids, labels, dataset, line, place = (batch.column(column)[row] for column in range(5))
-        origin = RowOrigin(dataset.as_py(), line.as_py(), place.as_py())
-        return TokenizedSample(ids.values.to_numpy(), labels.values.to_numpy(), origin)
+        ids, labels, weights = (batch.column(name)[row] for name in _TOKENS)
+        origin = RowOrigin(*(batch.column(name)[row].as_py() for name in _ORIGIN))
+        weighed = weights.values.to_numpy() if weights.is_valid else None
+        before, pictures = (batch.column(name)[row] for name in _PICTURED)
+        pictured = _pictured(before.as_py(), pictures.as_py()) if before.is_valid else None
+        return TokenizedSample(ids.values.to_numpy(), labels.values.to_numpy(), origin, weighed, pictured)
 
 
-def _lengths(batch: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    labels = batch.column(1)
-    offsets: NDArray[np.int64] = labels.offsets.to_numpy()
-    trained = np.concatenate([[0], np.cumsum(labels.values.to_numpy() != IGNORE_INDEX)])
-    return np.diff(offsets), trained[offsets[1:]] - trained[offsets[:-1]]
+def _pictured(text: str, pictures: Sequence[Mapping[str, str]]) -> Pictured:
+    return Pictured(Rendered(text, (), ()), tuple(Picture(each["path"], each["digest"]) for each in pictures))

@@ -12,23 +12,17 @@ from sft_data.row import RowError
 from sft_data.vision.processor import REFUSALS, PictureProcessor
 from sft_data.vision.read import open_picture
 from sft_schema import DataError
-from sft_schema.record import Picture, TokenizedSample
+from sft_schema.record import TokenizedSample
 
 Inputs = dict[str, Any]
 
 
-def picture_batch(
-    samples: Sequence[TokenizedSample],
-    texts: Sequence[str],
-    pictures: Sequence[Sequence[Picture]],
-    processor: PictureProcessor,
-) -> Inputs:
+def picture_batch(samples: Sequence[TokenizedSample], processor: PictureProcessor) -> Inputs:
     """What the processor makes of a batch, checked against the prepared tokens.
 
     Args:
-        samples: b samples, those with the most pictures first: Mllama's processor fails on a first row without any.
-        texts: of each sample the text with one placeholder per picture.
-        pictures: of each sample.
+        samples: b samples, prepared with this processor; those with the most pictures first, since Mllama's fails on
+            a first row without any.
         processor: see there.
 
     Returns:
@@ -38,12 +32,13 @@ def picture_batch(
     Raises:
         DataError: a picture is gone or has changed, or a row's tokens differ from the prepared ones.
     """
-    images = [_opened(sample, each) for sample, each in zip(samples, pictures, strict=True)]
+    images = [_opened(sample) for sample in samples]
+    texts = [sample.pictured.before.text for sample in samples if sample.pictured is not None]
     arguments: dict[str, Any] = {"images": images} if any(images) else {}
     if len(samples) > 1:
         arguments |= {"padding": True, "padding_side": "right"}
     try:
-        output = processor.backend(text=list(texts), add_special_tokens=False, return_tensors="np", **arguments)
+        output = processor.backend(text=texts, add_special_tokens=False, return_tensors="np", **arguments)
     except REFUSALS as error:
         fix = "delete the prepared folder: the data are prepared again"
         places = ", ".join(sample.origin.place for sample in samples)
@@ -66,9 +61,9 @@ def _filled_up(inputs: Inputs, rows: int) -> Inputs:
     return inputs
 
 
-def _opened(sample: TokenizedSample, pictures: Sequence[Picture]) -> list[Any]:
+def _opened(sample: TokenizedSample) -> list[Any]:
     try:
-        return [open_picture(each) for each in pictures]
+        return [open_picture(each) for each in (sample.pictured.pictures if sample.pictured else ())]
     except RowError as error:
         fix = "put the picture back, or delete the prepared folder: the data are prepared again"
         raise DataError(error.detail, where=sample.origin.place, fix=fix) from None

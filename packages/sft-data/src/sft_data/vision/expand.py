@@ -99,7 +99,7 @@ def _replaced(rendered: Rendered, found: Sequence[_Replaced], pictures: tuple[Pi
     return replace(
         rendered,
         text="".join([*pieces, rendered.text[done:]]),
-        spans=tuple(replace(span, start=moved(span.start), end=moved(span.end)) for span in rendered.spans),
+        spans=tuple(span._replace(start=moved(span.start), end=moved(span.end)) for span in rendered.spans),
         generations=tuple((moved(start), moved(end)) for start, end in rendered.generations),
         pictured=Pictured(rendered, pictures, tuple(spans)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sft_schema.check.record import check_labels
+from sft_schema.check.record import check_labels, check_weights
 from sft_schema.constants import RECORDS_VERSION
 from sft_schema.errors import ContractError
 from sft_schema.record import Conversation, Example, Manifest, Tokens
@@ -18,6 +18,7 @@ def check_example(example: Example) -> None:
         if not example.input_ids:
             raise ContractError("an example without tokens")
         check_labels(example.input_ids, example.labels, "tokens")
+        check_weights(example.weights or None, example.labels, "tokens")
         return
     if not example.segments:
         raise ContractError("an example without segments")

@@ -47,6 +47,9 @@ class DataSection(Section):
         "Folder, here or in a store (`s3://`, `gs://`), that keeps tokenised data, one subfolder per fingerprint.",
         "last_run_prepared",
     )
+    dataset_num_proc: int | None = setting(
+        "Processes that tokenise and mask; without it one for each core, or a single one for small data.", None, ge=1
+    )
     shuffle_merged_datasets: bool = setting("Shuffle the rows of all data sets together.", True)
     on_bad_row: Literal["quarantine", "error"] = setting(
         "Set a bad row aside with its reason, or stop at it.", "quarantine"

@@ -25,6 +25,11 @@ class ModelSection(Section):
     processor_type: Literal["AutoProcessor"] | None = setting(
         "Train on pictures as well as text, with the processor that the model comes with.", None
     )
+    tokenizer_engine: Literal["auto", "tokenizers", "tiktoken"] = setting(
+        "What encodes the rows: `tokenizers`, or `tiktoken` where it is proven to give the same tokens; `auto` takes "
+        "the faster one for data that is large enough for the proof to pay.",
+        "auto",
+    )
     trust_remote_code: bool = setting("Run Python code that comes with the model.", False)
     reinit_weights: bool = setting("Start from random weights made from the model's config.json.", False)
     attn_implementation: str = setting("Attention backend: a row of `sft_schema.attention`.", "sdpa")

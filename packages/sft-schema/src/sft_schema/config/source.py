@@ -23,6 +23,10 @@ class SourceConfig(Section):
     name: str | None = setting("Configuration of a hub data set.", None)
     split: str = setting("Split, or a part of it such as `train[:10%]` or `train[100:200]`.", "train")
     revision: str | None = setting("Branch, tag or commit of a hub data set.", None)
+    streaming: bool = setting(
+        "Read a data set of the hub while it is downloaded, without keeping a copy. Files are always read row by row.",
+        False,
+    )
     shards: int | None = setting("Divide the rows into this many random pieces and read one.", None, ge=1)
     shards_idx: int = setting("The piece of `shards` that is read, from 0.", 0, ge=0)
     weight: float | None = setting("Share in the mix of `mix_strategy`, relative to the other data sets.", None, gt=0)

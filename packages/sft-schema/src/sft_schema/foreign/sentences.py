@@ -36,7 +36,8 @@ SYSTEM_MESSAGE = (
 PREPARED = ("data are always prepared", "remove it")
 STREAMED = (
     "texts are not streamed: all data are prepared before training",
-    "list the data in `datasets`, with `type: completion` for plain texts",
+    "list the data in `datasets`, with `type: completion` for plain texts; `streaming: true` in an entry reads a data "
+    "set of the hub without keeping a copy",
 )
 COLUMNS = "columns that the format does not read are left out"
 GROUPED = ("rows are not grouped by length", "write `sample_packing: true`, which fills rows better")

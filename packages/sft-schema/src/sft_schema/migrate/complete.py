@@ -75,6 +75,8 @@ _TRANSFORMERS = (
 )
 _TRL = (
     Default("sequence_len", 1024),
+    Default("excess_length_strategy", "split", {"packing_strategy": "bfd_split"}, more="for this packing"),
+    Default("excess_length_strategy", "split", {"packing_strategy": "wrapped"}, more="for this packing"),
     *_TRANSFORMERS,
     Default("learning_rate", 2e-5),
     Default("logging_steps", 10),

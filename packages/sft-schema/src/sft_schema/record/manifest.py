@@ -72,6 +72,8 @@ class Manifest(BaseModel):
         versions: package versions that made it.
         stop_tokens: the tokens that end a trained turn.
         splits: counts of `train` and `eval`.
+        shards: SHA-256 of each file of samples, by its name.
+        engines: rows encoded by each engine, `tokenizers` or `tiktoken`; their tokens are the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,3 +83,5 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     stop_tokens: tuple[str, ...]
     splits: dict[str, SplitCounts]
+    shards: dict[str, str] = {}
+    engines: dict[str, int] = {}

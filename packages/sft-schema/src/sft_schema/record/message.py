@@ -45,6 +45,7 @@ class TrainSpan(_Record):
         start: first character of the part.
         end: one past its last character.
         train: whether it is trained.
+        weight: of its tokens in the loss, above 0.
     """
 
     message: int
@@ -52,6 +53,7 @@ class TrainSpan(_Record):
     start: int
     end: int
     train: bool
+    weight: float = 1.0
 
 
 class Conversation(_Record):
@@ -62,13 +64,15 @@ class Conversation(_Record):
         tools: as the template reads them.
         trained: for each message what the data says about its training, None for nothing; empty when no message
             says anything.
-        parts: of messages whose text is trained in part.
+        weights: for each message what its tokens count in the loss, above 0; empty when all of them count 1.
+        parts: of messages whose text is trained in part; their weights multiply the message's.
         pictures: in the order of the content parts of type `image`.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
     trained: tuple[bool | None, ...] = ()
+    weights: tuple[float, ...] = ()
     parts: tuple[TrainSpan, ...] = ()
     pictures: tuple[PictureSource, ...] = ()
 
@@ -81,12 +85,14 @@ class Segment(_Record):
         train: whether its tokens are trained.
         role: who would say it: `user` for a prompt, `assistant` for an answer.
         field: column of the row it came from, or `eos` for the end token.
+        weight: of its tokens in the loss, above 0.
     """
 
     text: str
     train: bool
     role: str
     field: str
+    weight: float = 1.0
 
 
 class Segments(_Record):
@@ -108,10 +114,12 @@ class Tokens:
     Attributes:
         input_ids: ids of the run's tokenizer, at least one.
         labels: as many: the token itself where it is trained, IGNORE_INDEX elsewhere.
+        weights: as many: what each trained token counts in the loss, above 0; empty when all of them count 1.
     """
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
+    weights: tuple[float, ...] = ()
 
 
 Example = Conversation | Segments | Tokens

@@ -10,14 +10,13 @@ A span says: these characters are that part of that message. What no span covers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sft_schema.record.picture import Pictured
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Characters `start` to `end` (exclusive) of the rendered text that came from one field.
 
     Attributes:
@@ -35,8 +34,7 @@ class Span:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """Characters `start` to `end` (exclusive) that the model has to write itself, and why.
 
     Attributes:
@@ -45,12 +43,14 @@ class Region:
         message: index of the message or segment that the characters belong to.
         reason: `turn` for what the role says, `part` for a part of it that the row chose, `end_of_turn` for its stop
             token, `input` for trained prompts.
+        weight: of its tokens in the loss, above 0.
     """
 
     start: int
     end: int
     message: int
     reason: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sft_schema.record.picture import Pictured
 
     IntArray: TypeAlias = NDArray[np.signedinteger[Any]]
+    FloatArray: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,13 @@ class TokenizedSample:
         input_ids: int32 `[n]`.
         labels: int32 `[n]`, unshifted: the token itself where it is trained, IGNORE_INDEX elsewhere.
         origin: the row it came from.
-        pictured: while data are prepared with a processor for pictures: text and pictures behind the tokens.
+        weights: float32 `[n]`: what each token counts in the loss, 0 where it is not trained; None when every trained
+            token counts 1.
+        pictured: with a processor for pictures the text and pictures behind the tokens.
     """
 
     input_ids: IntArray
     labels: IntArray
     origin: RowOrigin
+    weights: FloatArray | None = None
     pictured: Pictured | None = None

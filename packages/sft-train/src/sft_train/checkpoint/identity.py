@@ -36,6 +36,10 @@ _WHEN_SET = (
 """Settings that are off when they are empty, and then not part of the identity."""
 
 
+_WHEN_CHANGED = ("packing_strategy", "max_samples_per_pack", "packing_balance")
+"""Settings that are part of the identity where they are not the default: older checkpoints do not know them."""
+
+
 def run_identity(cfg: SftConfig, fingerprint: str, processes: int) -> dict[str, Any]:
     """The data, their order, and what is trained.
 
@@ -52,6 +56,8 @@ def run_identity(cfg: SftConfig, fingerprint: str, processes: int) -> dict[str, 
     """
     identity: dict[str, Any] = {name: getattr(cfg, name) for name in _SETTINGS}
     identity |= {name: value for name in _WHEN_SET if (value := getattr(cfg, name))}
+    changed = {name: getattr(cfg, name) for name in _WHEN_CHANGED}
+    identity |= {name: value for name, value in changed.items() if value != SftConfig.model_fields[name].default}
     if cfg.load_in_4bit or cfg.load_in_8bit:
         identity["bnb_config_kwargs"] = cfg.bnb_config_kwargs.model_dump(mode="json")
     identity |= {name: list(value) for name, value in identity.items() if isinstance(value, tuple)}

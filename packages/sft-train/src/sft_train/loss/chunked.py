@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from sft_schema import ConfigError, Issue
-from sft_train.loss.next_token import ForwardCall, forward_inputs, logits_at
+from sft_train.loss.next_token import ForwardCall, forward_inputs, logits_at, summed_nll
 
 _TOLERANCE = 1e-3
 """Largest difference of logits allowed, as a part of the largest. Rounding gives 1e-6, a forgotten cap 0.1 and more."""
@@ -166,20 +165,17 @@ def chunked_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, *
     """
     found = hidden_at(model, batch, call, head.layer)
 
-    def nll(hidden: Tensor, targets: Tensor) -> Tensor:
+    def nll(hidden: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         with found.format():
             logits = head(hidden)
-        with torch.autocast(logits.device.type, enabled=False):
-            return functional.cross_entropy(_at_least_float32(logits), targets, reduction="sum")
+        return summed_nll(logits, targets, weights)
 
+    hidden = found.hidden.chunk(chunks)
+    weights = batch["target_weights"].chunk(chunks) if "target_weights" in batch else [None] * len(hidden)
     total = found.hidden.new_zeros((), dtype=torch.float32)
-    for hidden, targets in zip(found.hidden.chunk(chunks), batch["targets"].chunk(chunks), strict=True):
-        total = total + checkpoint(nll, hidden, targets, use_reentrant=False)
+    for part in zip(hidden, batch["targets"].chunk(chunks), weights, strict=True):
+        total = total + checkpoint(nll, *part, use_reentrant=False)
     return total
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _refused(message: str) -> ConfigError:

@@ -2,10 +2,10 @@
 
 The loss of an optimizer step is the mean over all trained tokens of all its micro batches on all processes:
 
-    loss = sum of -log p(token | tokens before it in its sample) / number of such tokens
+    loss = sum of weight x -log p(token | tokens before it in its sample) / sum of weights
 
-so it does not depend on how the same samples are cut into micro batches. This module gives the sum over one
-micro batch; the trainer divides it by the number of the whole step.
+so it does not depend on how the same samples are cut into micro batches. A token's weight is 1 where the data say
+nothing else. This module gives the sum over one micro batch; the trainer divides it by the weights of the whole step.
 
 Labels are unshifted, the model's output at position p predicts the token at p + 1. Only the positions that
 predict a trained token go through the model's head:
@@ -102,14 +102,37 @@ def next_token_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall
 
     Args:
         model: as for `logits_at`.
-        batch: as for `logits_at`, and `targets` int64 `[k]`: the tokens after `predict_at`.
+        batch: as for `logits_at`, and `targets` int64 `[k]`: the tokens after `predict_at`; it may have
+            `target_weights` float32 `[k]`.
         call: see `forward_call`.
 
     Returns:
         float32 scalar. With k = 0 it is 0 and its gradients are zeros: every weight stays in the graph, which
         processes that train together rely on.
     """
-    logits = logits_at(model, batch, call)
-    # float32: in bfloat16 the log of a sum over a large vocabulary keeps two digits.
+    return summed_nll(logits_at(model, batch, call), batch["targets"], batch.get("target_weights"))
+
+
+def summed_nll(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Summed negative log-likelihood of tokens.
+
+    Args:
+        logits: `[k, vocabulary]`.
+        targets: int64 `[k]`.
+        weights: float32 `[k]`; None when each token counts 1.
+
+    Returns:
+        Scalar, float32 or, from such logits, float64: in bfloat16 the log of a sum over a large vocabulary would keep
+        two digits.
+    """
+    exact = logits if logits.dtype == torch.float64 else logits.float()
     with torch.autocast(logits.device.type, enabled=False):
-        return functional.cross_entropy(logits.float(), batch["targets"], reduction="sum")
+        if weights is None:
+            return functional.cross_entropy(exact, targets, reduction="sum")
+        return (functional.cross_entropy(exact, targets, reduction="none") * weights).sum()
+
+
+def total_weight(batch: Mapping[str, Any]) -> float:
+    """What the trained tokens of a batch count together: their number, where the data give no weights."""
+    weights = batch.get("target_weights")
+    return batch["targets"].numel() if weights is None else float(weights.sum(dtype=torch.float64))

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sft_train.loss.next_token import ForwardCall
+from sft_train.loss.next_token import ForwardCall, summed_nll
 
 
 def padded_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> Tensor:
@@ -23,7 +21,8 @@ def padded_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) ->
     Args:
         model: takes what the model's processor gives; possibly wrapped for several processes.
         batch: `model_inputs` of b rows of t tokens; `columns` int64 `[c]`; `predict_at` int64 `[k]`, indices into the
-            b x c pairs of row and column; `targets` int64 `[k]`: the tokens that come next there.
+            b x c pairs of row and column; `targets` int64 `[k]`: the tokens that come next there; it may have
+            `target_weights` float32 `[k]`.
         call: see `forward_call`.
 
     Returns:
@@ -34,6 +33,4 @@ def padded_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) ->
     logits: Tensor = model(**batch["model_inputs"], use_cache=False, **extra).logits
     if not call.logits_to_keep:
         logits = logits[:, columns]
-    logits = logits.flatten(0, 1)[batch["predict_at"]]
-    with torch.autocast(logits.device.type, enabled=False):
-        return functional.cross_entropy(logits.float(), batch["targets"], reduction="sum")
+    return summed_nll(logits.flatten(0, 1)[batch["predict_at"]], batch["targets"], batch.get("target_weights"))

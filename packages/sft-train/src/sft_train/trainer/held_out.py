@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from sft_schema import TrainingError
-from sft_train.loss import SummedLoss
+from sft_train.loss import SummedLoss, total_weight
 
 
 def held_out_loss(
@@ -19,7 +19,7 @@ def held_out_loss(
 ) -> float:
     """Mean negative log-likelihood per trained token, over all batches of all processes.
 
-    Every token weighs the same, however long its sample and however full its batch.
+    Every token counts what the data say, 1 by default, however long its sample and however full its batch.
 
     Args:
         model: bare or with an adapter; it is in the mode it was in afterwards.
@@ -32,16 +32,16 @@ def held_out_loss(
     """
     training = model.training
     model.eval()
-    nll, tokens = 0.0, 0
+    nll, weight = 0.0, 0.0
     with torch.no_grad(), accelerator.autocast():
         for batch in batches:
             nll += float(summed(model, batch))
-            tokens += batch["targets"].numel()
+            weight += total_weight(batch)
     model.train(training)
     if accelerator.num_processes > 1:
-        both = torch.tensor([nll, float(tokens)], dtype=torch.float64, device=accelerator.device)
-        nll, tokens = accelerator.reduce(both, "sum").tolist()
-    loss = nll / tokens
+        both = torch.tensor([nll, weight], dtype=torch.float64, device=accelerator.device)
+        nll, weight = accelerator.reduce(both, "sum").tolist()
+    loss = nll / weight
     if not math.isfinite(loss):
         fix = "check the model: it gives this loss on held-out rows as it is now"
         raise TrainingError(f"the held-out loss is {loss}", fix=fix)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sft_data import PictureProcessor, Prepared, picture_batch
 from sft_schema import IGNORE_INDEX, ConfigError, Issue, SftConfig
-from sft_schema.record import PackedRow
+from sft_schema.record import PackedRow, TokenizedSample
 
 
 class PicturedBatches:
@@ -28,7 +28,6 @@ class PicturedBatches:
         assert prepared.processor is not None, "without a processor rows are joined end to end"
         self._processor: PictureProcessor = prepared.processor
         self._samples = prepared.train if split == "train" else prepared.eval
-        self._pictured = prepared.pictured(split)
 
     def __call__(self, rows: Sequence[PackedRow]) -> dict[str, Any]:
         """A batch as `padded_nll` takes it.
@@ -38,26 +37,28 @@ class PicturedBatches:
 
         Returns:
             `model_inputs`, what the model's forward takes, of b rows of t tokens; `columns`, `predict_at` and
-            `targets` int64; `input_ids` int64 `[n]`: all tokens but those that fill up, for counting.
+            `targets` int64, and perhaps `target_weights` float32; `input_ids` int64 `[n]`: all tokens but those that
+            fill up, for counting.
 
         Raises:
             DataError: see `picture_batch`.
         """
         assert self._samples is not None
-        found = [(row, index, *self._pictured[index]) for row in rows for index in (_sample_of(row),)]
-        found.sort(key=lambda each: -len(each[3]))  # as `picture_batch` takes them
-        rows, indices, texts, pictures = zip(*found, strict=True)
-        samples = [self._samples[index] for index in indices]
-        inputs = picture_batch(samples, texts, pictures, self._processor)
+        found = [(row, self._samples[_sample_of(row)]) for row in rows]
+        found.sort(key=lambda each: -_pictures_of(each[1]))  # as `picture_batch` takes them
+        inputs = picture_batch([sample for _, sample in found], self._processor)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         labels = np.full(ids.shape, IGNORE_INDEX, dtype=np.int64)
-        for number, row in enumerate(rows):
+        weights = np.ones(ids.shape, dtype=np.float32)
+        for number, (row, _) in enumerate(found):
             if len(row.samples):
                 labels[number, : len(row.labels)] = row.labels
+                weights[number, : len(row.labels)] = 1 if row.weights is None else row.weights
+        has_weights = any(row.weights is not None for row in rows)
         return {
             "model_inputs": {name: _tensor(value) for name, value in inputs.items()},
             "input_ids": torch.from_numpy(ids[mask != 0]),
-            **_wanted(labels),
+            **_wanted(labels, weights if has_weights else None),
         }
 
 
@@ -65,11 +66,17 @@ def _sample_of(row: PackedRow) -> int:
     return int(row.samples[0]) if len(row.samples) else 0
 
 
-def _wanted(labels: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+def _pictures_of(sample: TokenizedSample) -> int:
+    return len(sample.pictured.pictures) if sample.pictured else 0
+
+
+def _wanted(labels: NDArray[np.int64], weights: NDArray[np.float32] | None) -> dict[str, torch.Tensor]:
     """Where a trained token is predicted; see `padded_nll`."""
     row, column = np.nonzero(labels[:, 1:] != IGNORE_INDEX)
     columns = np.unique(column)
+    weighed = {} if weights is None else {"target_weights": torch.from_numpy(weights[row, column + 1])}
     return {
+        **weighed,
         "columns": torch.from_numpy(columns),
         "predict_at": torch.from_numpy(row * len(columns) + np.searchsorted(columns, column)),
         "targets": torch.from_numpy(labels[row, column + 1]),

@@ -8,7 +8,8 @@ processes and two accumulation steps:
     process 0   r0      r2      r4      r6
     process 1   r1      r3      r5      (none: a blank row that trains nothing)
 
-The Trainer's own way would train r0 a second time at the end to fill the gap.
+The Trainer's own way would train r0 a second time at the end to fill the gap. With `packing_balance: attention` the
+rows of a step are the same ones, in an order that gives every process as much to do.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from sft_data import SampleStore, collate, pack_row, plan_packs
+from sft_data.pack import attention_cost, deal_evenly
 from sft_schema import IGNORE_INDEX
 from sft_schema.config import PackingSection
 from sft_schema.record import PackedRow, PackPlan
@@ -33,7 +35,7 @@ _BLANK: Samples = np.empty(0, dtype=np.int64)
 
 
 class StoredRows(Dataset[PackedRow]):
-    """Rows by the indices of the samples in them, int64 `[k]`; no samples give a blank row."""
+    """Rows by the samples in them, int64 `[k]`, or their pieces, int64 `[k, 3]`; no samples give a blank row."""
 
     def __init__(self, store: SampleStore, rows: int) -> None:
         self.store = store
@@ -53,7 +55,7 @@ class StoredRows(Dataset[PackedRow]):
 
 
 class EpochRows(Sampler[list[Samples]]):
-    """The micro batches of one process: each a list of rows, a row being the indices of its samples.
+    """The micro batches of one process: each a list of rows, a row being what `PackPlan.row` gives.
 
     Args:
         lengths: int `[n]`: tokens of each sample.
@@ -80,7 +82,25 @@ class EpochRows(Sampler[list[Samples]]):
         self._process, self._processes = process, processes
         self._epoch = 0
         self._shuffle = shuffle
-        self.plan: PackPlan = plan_packs(lengths, cfg, epoch=0, shuffle=shuffle)
+        self._accumulation: int | None = None
+        self.plan: PackPlan = self._planned(0)
+
+    def balance(self, accumulation: int) -> None:
+        """From now on the rows of each step of `accumulation` micro batches are dealt out evenly; see `deal_evenly`."""
+        self._accumulation = accumulation
+        self.plan = self._planned(self._epoch)
+
+    def _planned(self, epoch: int) -> PackPlan:
+        plan = plan_packs(self._lengths, self._cfg, epoch=epoch, shuffle=self._shuffle)
+        if self._accumulation is None:
+            return plan
+        return deal_evenly(
+            plan,
+            attention_cost(plan, self._lengths),
+            micro_batch_size=self._micro_batch_size,
+            accumulation=self._accumulation,
+            processes=self._processes,
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Plans the rows of an epoch.
@@ -89,7 +109,7 @@ class EpochRows(Sampler[list[Samples]]):
         at 0 again after a resume.
         """
         if epoch != self._epoch:
-            self.plan = plan_packs(self._lengths, self._cfg, epoch=epoch, shuffle=self._shuffle)
+            self.plan = self._planned(epoch)
             self._epoch = epoch
 
     def __len__(self) -> int:
@@ -110,8 +130,12 @@ class EpochRows(Sampler[list[Samples]]):
 def held_out_batches(
     lengths: NDArray[np.integer[Any]], cfg: PackingSection, *, rows: int, process: int, processes: int
 ) -> Iterator[list[Samples]]:
-    """This process's share of the held-out rows, packed as in training, `rows` of them a batch."""
-    plan = plan_packs(lengths, cfg, epoch=0, shuffle=False)
+    """This process's share of the held-out rows, `rows` of them a batch.
+
+    Samples share rows where they do in training, but none is cut, so the loss is that of whole samples with every
+    `packing_strategy`.
+    """
+    plan = plan_packs(lengths, cfg.model_copy(update={"packing_strategy": "bfd"}), epoch=0, shuffle=False)
     batches = range(0, len(plan), rows)
     for first in islice(batches, process, None, processes):
         yield [plan.row(row) for row in range(first, min(first + rows, len(plan)))]
@@ -122,11 +146,15 @@ def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:
 
     Returns:
         `input_ids` and `position_ids` int64 `[1, t]`; `predict_at` int64 `[k]`: positions whose next token is
-        trained; `targets` int64 `[k]`: those tokens; `cu_seqlens` int32 `[n + 1]`; `max_seqlen` int. They are
-        worked out here, on the host, so that a GPU is not waited for.
+        trained; `targets` int64 `[k]`: those tokens; `target_weights` float32 `[k]`: what each counts in the loss,
+        only there when one does not count 1; `cu_seqlens` int32 `[n + 1]`; `max_seqlen` int. They are worked out
+        here, on the host, so that a GPU is not waited for.
     """
     batch = collate(rows)
     predict_at = np.flatnonzero(batch.labels[0, 1:] != IGNORE_INDEX)
+    weights = {}
+    if batch.weights is not None:
+        weights["target_weights"] = torch.from_numpy(batch.weights[0, predict_at + 1])
     return {
         "input_ids": torch.from_numpy(batch.input_ids),
         "position_ids": torch.from_numpy(batch.position_ids),
@@ -134,4 +162,5 @@ def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:
         "targets": torch.from_numpy(batch.labels[0, predict_at + 1]),
         "cu_seqlens": torch.from_numpy(batch.cu_seqlens),
         "max_seqlen": batch.max_seqlen,
+        **weights,
     }

@@ -27,7 +27,7 @@ from transformers.trainer_utils import SaveStrategy
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.checkpoint import STATE
-from sft_train.loss import forward_call, padded_nll, summed_loss
+from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
@@ -43,8 +43,8 @@ from sft_train.trainer.throughput import Throughput
 class SftTrainer(Trainer):
     """Trains on the rows of a preparation.
 
-    What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the
-    number of trained tokens that `get_batch_samples` counts), and `evaluate`. Everything else is the Trainer's.
+    What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the weight of
+    the trained tokens that `get_batch_samples` adds up), and `evaluate`. Everything else is the Trainer's.
 
     Args:
         model: bare or with an adapter.
@@ -74,14 +74,7 @@ class SftTrainer(Trainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
-        self.rows = EpochRows(
-            prepared.train.lengths,
-            cfg,
-            micro_batch_size=cfg.micro_batch_size,
-            process=args.process_index,
-            processes=args.world_size,
-            shuffle=cfg.shuffle_merged_datasets,
-        )
+        self.rows = _rows(cfg, prepared, args)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
@@ -156,22 +149,28 @@ class SftTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Mapping[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[Mapping[str, Any]], Tensor]:
-        """The micro batches of one optimizer step, and the trained tokens in them on all processes (int64 `[]`)."""
+        """The micro batches of one optimizer step, and what the trained tokens in them count together.
+
+        That is a sum over all processes, float32 `[]`: the number of trained tokens where the data give no weights.
+        """
         self.throughput.begin_step()
         if self.state.global_step >= self.state.max_steps:
             # Resumed where the run had ended already; the Trainer would do one step too many.
             self.control.should_training_stop = True
-            return [], torch.zeros((), dtype=torch.int64)
+            return [], torch.zeros(())
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        # A batch without targets is a blank one: every real row has something to train.
+        # A batch without targets is a blank one, or with `wrapped` a piece of a prompt: no work that counts.
         tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
         trained = sum(batch["targets"].numel() for batch in batches)
-        counts = torch.tensor([tokens, trained], device=device)
+        weight = sum(map(total_weight, batches))
+        # float64 counts without error, and adds up weights to the same float32 in whatever order they come
+        counts = torch.tensor([tokens, trained, weight], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, "sum")
-            tokens, trained = counts.tolist()
-        self.throughput.add(tokens, trained)
-        return batches, counts[1]
+            tokens, trained, _ = counts.tolist()
+        self.throughput.add(int(tokens), int(trained))
+        # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
+        return batches, torch.where(counts[2] > 0, counts[2], 1.0).float()
 
     def compute_loss(
         self,
@@ -186,7 +185,7 @@ class SftTrainer(Trainer):
             model: possibly wrapped for several processes.
             inputs: see `to_tensors`.
             return_outputs: not supported; the outputs of most positions are never computed.
-            num_items_in_batch: trained tokens of the whole step on all processes, int64 `[]`.
+            num_items_in_batch: weight of the trained tokens of the whole step on all processes, float32 `[]`.
         """
         with self._noise.over(inputs["cu_seqlens"]) if self._noise else nullcontext(), self._keeping():
             nll = self.summed_loss(model, inputs)
@@ -294,6 +293,20 @@ class SftTrainer(Trainer):
         if not math.isfinite(float(norm)):
             raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
+
+
+def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
+    rows = EpochRows(
+        prepared.train.lengths,
+        cfg,
+        micro_batch_size=cfg.micro_batch_size,
+        process=args.process_index,
+        processes=args.world_size,
+        shuffle=cfg.shuffle_merged_datasets,
+    )
+    if cfg.packing_balance == "attention":
+        rows.balance(cfg.gradient_accumulation_steps)
+    return rows
 
 
 def _not_finite(what: str, value: float, step: int) -> TrainingError:

@@ -18,6 +18,7 @@ from sft_schema.config.rules.evaluation import EVALUATION_RULES
 from sft_schema.config.rules.mask import MASK_RULES
 from sft_schema.config.rules.optimizer import OPTIMIZER_RULES
 from sft_schema.config.rules.outcome import OUTCOME_RULES
+from sft_schema.config.rules.pack import PACKING_RULES
 from sft_schema.config.rules.picture import PICTURE_RULES
 from sft_schema.config.rules.quantise import QUANTISATION_RULES
 from sft_schema.config.rules.rule import Check, Finding, Rule
@@ -30,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     *ADAPTER_RULES,
     *QUANTISATION_RULES,
     *DATA_RULES,
+    *PACKING_RULES,
     *MASK_RULES,
     *PICTURE_RULES,
     *EVALUATION_RULES,

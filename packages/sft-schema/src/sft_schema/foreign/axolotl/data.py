@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sft_schema.foreign import sentences as say
-from sft_schema.foreign.answer import no_effect, refused, same
+from sft_schema.foreign.answer import no_effect, refused, renamed, same
+from sft_schema.foreign.judges import switch
 
 DATA = (
     same("datasets test_datasets val_set_size dataset_prepared_path shuffle_merged_datasets train_on_inputs seed"),
@@ -32,7 +33,8 @@ DATA = (
         off="dataset_keep_in_memory",
     ),
     same("dataloader_pin_memory dataloader_num_workers dataloader_prefetch_factor"),
-    no_effect("tokenising uses all cores", "dataset_processes dataset_num_proc"),
+    same("dataset_num_proc"),
+    renamed("dataset_processes", "dataset_num_proc"),
     refused(*say.LAST_ROWS, off="dataloader_drop_last"),
     no_effect(say.COLUMNS, "remove_unused_columns"),
     no_effect("a login of the hub is used when there is one", "hf_use_auth_token"),
@@ -56,9 +58,7 @@ LENGTH = (
         "sample_packing_group_size sample_packing_bin_size sample_packing_mp_start_method sample_packing_eff_est "
         "sample_packing_seq_len_multiplier multipack_real_batches total_num_tokens total_supervised_tokens",
     ),
-    refused(
-        "packed rows are filled as well as they can be, in any order", "remove it", off="sample_packing_sequentially"
-    ),
+    renamed("sample_packing_sequentially", "packing_strategy", switch({"packing_strategy": "sequential"})),
     no_effect("samples of a batch are joined without padding anyway", "batch_flattening", accepts=(True, "auto")),
     refused(
         "positions are not stretched",

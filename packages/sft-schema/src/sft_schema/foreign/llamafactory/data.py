@@ -64,9 +64,10 @@ DATA = (
     refused("which reasoning stays is the template's own business", "remove it", off="preserve_thinking"),
     refused("each data set has no loss of its own in evaluation", "remove it", off="eval_on_each_dataset"),
     refused("the data's order is a random choice of `seed`", "remove it and write `seed`", off="disable_shuffling"),
+    renamed("preprocessing_num_workers", "dataset_num_proc"),
     no_effect(
-        "tokenising uses all cores, and what is prepared is used again only when nothing changed",
-        "overwrite_cache preprocessing_num_workers preprocessing_batch_size data_shared_file_system",
+        "what is prepared is used again only when nothing changed",
+        "overwrite_cache preprocessing_batch_size data_shared_file_system",
     ),
     no_effect("padding is never trained: there is none", "ignore_pad_token_for_loss", accepts=(True,)),
 )

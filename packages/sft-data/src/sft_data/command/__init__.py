@@ -1,0 +1,5 @@
+"""The `sft-data` command: the whole offline job on a machine without torch."""
+
+from sft_data.command.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,78 @@
+"""Rows of a step dealt out to the processes, so that none waits long for another.
+
+Attention costs the square of a sample's length, so rows of equally many tokens differ: one sample of 8 tokens costs
+64, four of 2 cost 16. Which rows make a step stays as it was; who computes which of them, and in which micro batch,
+changes. So the sums over a step, and with them loss and gradient, are those of a run that is not balanced.
+
+    2 processes, 3 micro batches of one row    as they come    9 1 | 2 8 | 7 1    18 and 10
+                                               dealt           9 8 | 2 7 | 1 1    12 and 16
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sft_data.pack.placement import UNLIMITED, Ints, counted
+from sft_schema.record import PackPlan
+
+
+def attention_cost(plan: PackPlan, lengths: NDArray[np.integer]) -> Ints:
+    """Sum of the squared lengths in each row: int64 `[rows]`.
+
+    Args:
+        plan: the rows.
+        lengths: int `[n]`: tokens of each sample.
+    """
+    if not len(plan):
+        return np.empty(0, dtype=np.int64)
+    whole = np.asarray(lengths, dtype=np.int64)
+    sizes = whole[plan.samples] if plan.pieces is None else plan.pieces[:, 2] - plan.pieces[:, 1]
+    return np.add.reduceat(sizes * sizes, plan.row_offsets[:-1])
+
+
+def deal_evenly(plan: PackPlan, cost: Ints, *, micro_batch_size: int, accumulation: int, processes: int) -> PackPlan:
+    """The plan with the rows of each whole step in the order that evens the costs of processes.
+
+    From the costliest row to the cheapest, each goes to the process with the least to do so far that still has a
+    place in its micro batches (Graham 1969, longest processing time first). Rows that are computed at the same time
+    have similar costs then. Where that would give the busiest process more than it has as rows come, and in a last
+    step of fewer rows, they stay as they come.
+
+    Args:
+        plan: rows in the order of an epoch: a micro batch for each process, then the next for each, and so on.
+        cost: int64 `[rows]`.
+        micro_batch_size: rows of a micro batch.
+        accumulation: micro batches of a process in a step.
+        processes: processes that train together.
+    """
+    rounds = micro_batch_size * accumulation
+    size = rounds * processes
+    steps = len(plan) // size
+    if processes == 1 or not steps:
+        return plan
+    costs = cost[: steps * size].reshape(steps, size)
+    ranked = np.argsort(-costs, axis=1, kind="stable")
+    step = np.arange(steps)
+    spent = np.zeros((steps, processes), dtype=np.int64)
+    held = np.zeros_like(spent)
+    dealt = np.empty_like(ranked)
+    for rows in ranked.T:
+        process = np.argmin(np.where(held < rounds, spent, UNLIMITED), axis=1)
+        micro_batch, place = np.divmod(held[step, process], micro_batch_size)
+        dealt[step, (micro_batch * processes + process) * micro_batch_size + place] = rows
+        held[step, process] += 1
+        spent[step, process] += costs[step, rows]
+    as_they_come = costs.reshape(steps, accumulation, processes, micro_batch_size).sum(axis=(1, 3))
+    dealt[spent.max(axis=1) > as_they_come.max(axis=1)] = np.arange(size)
+    order = np.arange(len(plan))
+    order[: dealt.size] = (dealt + step[:, None] * size).ravel()
+    return _reordered(plan, order)
+
+
+def _reordered(plan: PackPlan, rows: Ints) -> PackPlan:
+    held = np.diff(plan.row_offsets)[rows]
+    where = counted(plan.row_offsets[:-1][rows], held)
+    pieces = None if plan.pieces is None else plan.pieces[where]
+    offsets = np.concatenate([[0], np.cumsum(held)]).astype(np.int64)
+    return PackPlan(plan.samples[where], offsets, plan.tokens, plan.sequence_len, pieces)
