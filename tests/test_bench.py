@@ -45,3 +45,9 @@ def test_the_preprocessing_bench_compares_with_encoding_alone(tmp_path: Path) ->
     assert {row["tokens"] for row in contenders.values()} == {contenders["encode"]["tokens"]}
     assert {row["rows"] for row in contenders.values()} == {40}
     assert found["ours"]["qwen3"]["ratio_to_encode"] > 0
+
+
+def test_the_memory_bench_measures_the_reader_and_its_workers() -> None:
+    found = found_by("memory", "--rows", "50,120")
+    assert [row["rows"] for row in found["runs"]] == [50, 120]
+    assert all(row["reader_mb"] > 20 and row["worker_mb"] > 20 for row in found["runs"])

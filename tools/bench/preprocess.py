@@ -10,6 +10,8 @@ its own, all of them in turn, `--runs` times over; the best time counts, since a
 encode            `tokenizers` encode_batch with offsets, texts rendered already, 512 at a time, all cores
 ours              rows to rendered to tokens to masked samples, one process; the proof is done before the clock starts
 ours, tokenizers  the same as it is without tiktoken
+ours, prepare     the whole of `sft-data prepare`: a process for each core, the proof and the files written included;
+                  its memory is that of the largest process
 trl, axolotl      what they prepare a data set with, 2 processes, in environments that uv makes in `--cache`
 
 ratio_to_encode   tokens/s over those of `encode`; `cpu` is the seconds of all threads and processes
@@ -31,7 +33,7 @@ from typing import Any
 SEED = 20_261_125
 TOKENIZERS = ("qwen3", "llama3.1")
 CONTENDERS = Path(__file__).parent / "contenders"
-OWN = {"encode": "raw", "ours": "tiktoken", "ours, tokenizers": "tokenizers"}
+OWN = {"encode": "raw", "ours": "tiktoken", "ours, tokenizers": "tokenizers", "ours, prepare": "prepare"}
 PEERS = {"trl": ["trl==1.16.*", "torch"], "axolotl": ["axolotl==0.19.*", "torch"]}
 _INSTALL_SECONDS = 600
 _RUN_SECONDS = 1800

@@ -1,13 +1,15 @@
-"""One run of our pipeline, or of encoding alone: python own.py raw|tiktoken|tokenizers TOKENIZER ROWS.jsonl."""
+"""One run of our pipeline, or of encoding alone: python own.py raw|tiktoken|tokenizers|prepare TOKENIZER ROWS.jsonl."""
 
 import json
 import resource
 import sys
+import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sft_data import prepare
 from sft_data.collector import collector_paused
 from sft_data.pipeline import Pipeline
 from sft_data.row import Row
@@ -19,6 +21,35 @@ BATCH = 512
 
 
 def main(mode: str, folder: str, file: str) -> dict[str, Any]:
+    return whole(folder, file) if mode == "prepare" else parts(mode, folder, file)
+
+
+def whole(folder: str, file: str) -> dict[str, Any]:
+    """All of `prepare`, as `sft-data prepare` runs it: reading, hashing, the proof, workers, and the files written."""
+    with tempfile.TemporaryDirectory() as prepared_path:
+        settings = {
+            "base_model": folder,
+            "datasets": [{"path": file, "type": "chat_template"}],
+            "learning_rate": 1e-4,
+            "dataset_prepared_path": prepared_path,
+            "sequence_len": 1 << 20,
+        }
+        used, began = cpu(), time.perf_counter()
+        prepared = prepare(parse_config(json.dumps(settings)))
+        seconds = time.perf_counter() - began
+        own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return {
+            "seconds": seconds,
+            "cpu": cpu() - used,
+            "rows": len(prepared.train),
+            "tokens": int(prepared.train.lengths.sum()),
+            "memory_mb": max(own, workers) // 1024,
+            "engines": prepared.manifest.engines,
+        }
+
+
+def parts(mode: str, folder: str, file: str) -> dict[str, Any]:
+    """The arrows from row to sample alone, or encoding alone."""
     if mode == "tokenizers":
         sys.modules["tiktoken"] = None  # as if it were not installed
     settings = {
