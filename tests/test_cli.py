@@ -165,7 +165,7 @@ def test_inspect_shows_the_rendered_text_and_trains_the_answers_alone(
 
 def test_inspect_says_message_role_and_field_of_a_token(inspected: list[dict[str, Any]]) -> None:
     tokens = inspected[0]["tokens"]
-    assert set(tokens[0]) == {"id", "text", "trained", "message", "role", "field", "sample"}
+    assert set(tokens[0]) == {"id", "text", "trained", "message", "role", "field", "sample", "weight", "reason"}
     for token in tokens:
         if token["trained"]:
             assert token["role"] == "assistant"
