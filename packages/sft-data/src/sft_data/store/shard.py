@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -160,8 +160,18 @@ def file_digest(file: Path) -> str:
 
 def open_shard(file: Path) -> Any:
     """The Arrow table of a shard, read through a memory map; raises DataError."""
+    return _opened(file, lambda: pa.ipc.open_file(pa.memory_map(str(file))).read_all())
+
+
+def _columns(file: Path, names: Sequence[str]) -> Any:
+    """Some columns of a shard in memory. Through a memory map the tokens between them would be read too."""
+    options = pa.ipc.IpcReadOptions(included_fields=[SCHEMA.get_field_index(name) for name in names])
+    return _opened(file, lambda: pa.ipc.open_file(pa.OSFile(str(file), "rb"), options=options).read_all())
+
+
+def _opened(file: Path, read: Callable[[], Any]) -> Any:
     try:
-        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        return read()
     except (pa.ArrowInvalid, OSError) as error:
         fix = "delete its folder: the data is prepared again"
         raise DataError(f"prepared data is damaged: {error}", where=str(file), fix=fix) from None
@@ -169,15 +179,16 @@ def open_shard(file: Path) -> Any:
 
 def read_numbers(files: Sequence[Path]) -> dict[str, NDArray[np.int64]]:
     """`row`, `length`, `trained`, `whole` and `piece` of all samples of some shards, int64 `[n]` each."""
-    tables = [open_shard(file) for file in files]
-    return {
-        name: np.concatenate([np.empty(0, np.int64), *(table[name].to_numpy() for table in tables)]).astype(np.int64)
-        for name in _NUMBERS
-    }
+    found: dict[str, list[NDArray[np.int64]]] = {name: [np.empty(0, np.int64)] for name in _NUMBERS}
+    for file in files:
+        table = _columns(file, _NUMBERS)
+        for name in _NUMBERS:
+            found[name].append(table[name].to_numpy().astype(np.int64))
+    return {name: np.concatenate(each) for name, each in found.items()}
 
 
 def read_digests(files: Sequence[Path], name: str) -> NDArray[np.uint64]:
     """`digest` or `text` of all samples of some shards: uint64 `[n, 2]`."""
-    chunks = [chunk for file in files for chunk in open_shard(file)[name].chunks]
+    chunks = [chunk for file in files for chunk in _columns(file, [name])[name].chunks]
     found = [np.frombuffer(chunk.buffers()[1], dtype=np.uint64)[: 2 * len(chunk)] for chunk in chunks]
     return np.concatenate([np.empty(0, np.uint64), *found]).reshape(-1, 2)
