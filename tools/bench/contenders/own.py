@@ -100,7 +100,7 @@ def masked(block: list[Any], pipeline: Any, dataset: Any) -> list[Any]:
     texts, places = [text.text for *_, text in found], [row.origin.place for row, *_ in found]
     encoded = pipeline.tokenizer.encode_rows(texts, places)
     return [
-        pipeline.sample(row, pipeline.mask(example, text, tokens, dataset))
+        pipeline.sample(row, pipeline.mask(example, text, tokens, dataset, number=row.origin.row))
         for (row, example, text), tokens in zip(found, encoded, strict=True)
     ]
 
