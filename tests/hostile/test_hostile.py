@@ -235,10 +235,11 @@ def test_a_loop_of_links_ends(judge: Any, folder: Path) -> None:
     judge.refuses(r"z\.jsonl: cannot be read", {})
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_named(judge: Any, folder: Path) -> None:
     judge.write({"a.jsonl": THREE})
     (folder / "data" / "a.jsonl").chmod(0)
+    if os.access(folder / "data" / "a.jsonl", os.R_OK):
+        pytest.skip("this user may read everything, as root does")
     judge.refuses("Permission denied", {})
 
 

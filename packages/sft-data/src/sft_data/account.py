@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sft_data.duplicate import digest_of
 from sft_data.row import BadRow, RowError
+from sft_data.store import ShardRow
 from sft_schema import DataError, SftConfig
 from sft_schema.record import RowOrigin, TokenizedSample
 
@@ -19,25 +18,6 @@ ASKED_FOR = frozenset({"duplicate", "near_duplicate", "overlap", "not_in_mix"})
 """Reasons that a setting asks for; they are no fault of the row and do not count against `max_dropped_fraction`."""
 COUNTS = ("rows_in", "tokens_in", "expanded", "cut_rows", "cut_tokens")
 """The plain numbers of an account."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A sample that is kept, and what is needed to compare it with others.
-
-    Attributes:
-        sample: the tokens.
-        whole: tokens of the sample that it is a piece of; its own length where nothing was cut.
-        piece: number of the piece, from 0.
-        digest: 16 bytes that stand for the whole sample's tokens and labels.
-        minima: uint32 `[126]` of the row's words, for the search for near duplicates; None without it.
-    """
-
-    sample: TokenizedSample
-    whole: int
-    piece: int
-    digest: bytes
-    minima: NDArray[np.uint32] | None = None
 
 
 @dataclass(slots=True)
@@ -141,7 +121,7 @@ class Ledger:
     def __init__(self, cfg: SftConfig) -> None:
         self._cfg = cfg
         self.account = Account()
-        self.kept: list[Kept] = []
+        self.kept: list[ShardRow] = []
 
     @contextmanager
     def row(self, origin: RowOrigin) -> Generator[None]:
@@ -159,7 +139,7 @@ class Ledger:
             raise DataError(f"{error.detail} [{error.reason}]", where=origin.place, fix=fix) from None
         self.account.bad.append(BadRow(origin, error.reason, error.detail))
 
-    def keep(self, whole: Kept, pieces: Sequence[TokenizedSample]) -> None:
+    def keep(self, whole: ShardRow, pieces: Sequence[TokenizedSample]) -> None:
         """Counts a sample and what is kept of it.
 
         Args:
@@ -176,7 +156,10 @@ class Ledger:
             account.dropped_tokens[reason] += whole.whole
             raise RowError(reason, detail)
         lost = whole.whole - sum(len(piece.input_ids) for piece in pieces)
-        self.kept.extend(replace(whole, sample=piece, piece=number) for number, piece in enumerate(pieces))
+        self.kept.extend(
+            replace(whole, sample=piece, piece=number, text=digest_of(piece, labels=False))
+            for number, piece in enumerate(pieces)
+        )
         account.expanded += len(pieces) - 1
         account.cut_rows += lost > 0
         account.cut_tokens += lost

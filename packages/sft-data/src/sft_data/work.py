@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sft_data.account import Kept, Ledger
+from sft_data.account import Ledger
 from sft_data.block import Block
 from sft_data.collector import collector_paused
 from sft_data.duplicate import digest_of, minima_of
@@ -40,13 +40,7 @@ def make_shard(cfg: SftConfig, pipeline: Pipeline, block: Block, folder: Path) -
         with collector_paused():
             _take(cfg, pipeline, dataset, block.rows[start : start + _ROWS_AT_A_TIME], ledger)
     ledger.account.engines = pipeline.tokenizer.encoder.rows - before
-    rows = [_shard_row(each) for each in ledger.kept]
-    return write_shard(folder, block.number, rows, ledger.account.as_json())
-
-
-def _shard_row(kept: Kept) -> ShardRow:
-    text = digest_of(kept.sample, labels=False)
-    return ShardRow(kept.sample, kept.whole, kept.piece, kept.digest, text, kept.minima)
+    return write_shard(folder, block.number, ledger.kept, ledger.account.as_json())
 
 
 def _take(
@@ -74,5 +68,5 @@ def _take(
                 continue
             pieces = fit(whole, example, dataset, pipeline, strategy)
             minima = None if cfg.dataset_near_deduplication is None else minima_of(row.values, dataset.field_tools)
-            kept = Kept(sample, whole.stop, 0, digest_of(sample), minima)
+            kept = ShardRow(sample, whole.stop, 0, digest_of(sample), b"", minima)
             ledger.keep(kept, [piece.of(pipeline.sample(piece.row, piece.masked)) for piece in pieces])
