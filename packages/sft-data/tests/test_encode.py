@@ -21,7 +21,7 @@ from sft_data.encode import encoder as encoder_module
 from sft_data.encode import proof as proof_module
 from sft_data.encode.byte_level import GPT2_PATTERN, Unserved, byte_letters, read_byte_level
 from sft_data.encode.offsets import with_offsets
-from sft_data.encode.proof import proven_stand_in
+from sft_data.encode.proof import prove
 from sft_data.encode.stand_in import StandIn
 from sft_data.encoding import Encoded
 from sft_schema import DataError
@@ -39,6 +39,13 @@ TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("ab 1\n\
 FEW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 needs_tiktoken = pytest.mark.skipif(find_spec("tiktoken") is None, reason="needs sft-data[tiktoken]")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Proofs are kept where no other test finds them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +90,8 @@ def encoder(folder: Path, choice: Any, *, worth_it: bool = True) -> Encoder:
 
 
 def proven(spec: dict[str, Any]) -> StandIn:
-    return proven_stand_in(spec, read_byte_level(spec), backend_of(spec))
+    facts = read_byte_level(spec)
+    return StandIn.of(facts, prove(spec, facts, backend_of(spec)))
 
 
 @pytest.fixture(scope="session")
@@ -172,10 +180,46 @@ def test_auto_does_without_tiktoken(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 @needs_tiktoken
 def test_a_small_data_set_does_not_wait_for_the_proof(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_module, "proven_stand_in", pytest.fail)
+    monkeypatch.setattr(encoder_module, "prove", pytest.fail)
     small = encoder(folder, "auto", worth_it=False)
     assert len(list(small.encode_rows(["few", "rows"], ["1", "2"]))) == 2
     assert small.rows == {"tokenizers": 2}
+
+
+@needs_tiktoken
+def test_a_proof_is_given_once_and_holds_for_that_tokenizer_alone(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder(folder, "tiktoken")
+    given: list[int] = []
+    monkeypatch.setattr(encoder_module, "prove", lambda *_: given.append(1) or (300,))
+    rows = [f"row {n} café" for n in range(40)]
+    known = encoder(folder, "tiktoken")
+    assert len(list(known.encode_rows(rows, rows))) == 40
+    assert (known.rows, given) == ({"tiktoken": 40}, [])
+    spec = spec_of(folder)
+    spec["added_tokens"][0]["content"] = "<|other|>"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    assert encoder(tmp_path, "tiktoken")._stand_in is not None
+    assert given == [1]
+    for file in own_cache.rglob("*.json"):
+        file.write_text("torn", encoding="utf-8")
+    encoder(folder, "tiktoken")
+    assert given == [1, 1]
+
+
+@needs_tiktoken
+def test_that_tiktoken_cannot_serve_is_kept_too_and_a_home_need_not_be_writable(
+    folder: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    spec = spec_of(folder)
+    spec["model"]["merges"] = [*spec["model"]["merges"][1:], spec["model"]["merges"][0]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    own_cache.write_text("a file where the folder should be", encoding="utf-8")
+    assert "order of their tokens' ids" in encoder(tmp_path, "auto").reason
+    own_cache.unlink()
+    assert "order of their tokens' ids" in encoder(tmp_path, "auto").reason
+    assert [json.loads(file.read_text())["measures"] for file in own_cache.rglob("*.json")] == [True]
 
 
 @needs_tiktoken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -47,8 +48,14 @@ class Encoded:
 
     def overlapping(self, start: int, end: int) -> slice:
         """The tokens that cover at least one of the characters `start` to `end` (exclusive)."""
-        if start >= end:
-            return slice(0, 0)
-        # a memory view, since numpy takes longer to be called than to search
-        first = bisect_right(self.ends.data, start)
-        return slice(first, max(first, bisect_left(self.starts.data, end)))
+        return self.overlapping_each([(start, end)])[0]
+
+    def overlapping_each(self, ranges: Sequence[tuple[int, int, *tuple[Any, ...]]]) -> list[slice]:
+        """The same for several ranges, each a tuple that begins with `start` and `end`."""
+        starts, ends = self.starts.data, self.ends.data  # since numpy takes longer to be called than to search
+        found: list[slice] = []
+        for each in ranges:
+            start, end = each[0], each[1]
+            first = bisect_right(ends, start) if start < end else 0
+            found.append(slice(first, max(first, bisect_left(starts, end, first)) if start < end else 0))
+        return found

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def one_thread_each() -> None:
     """In a worker process: the processes share out the cores, so each encodes with one thread."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it found out, by the XDG base directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sft-data"
 
 
 def cores() -> int:

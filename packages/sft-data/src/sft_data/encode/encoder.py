@@ -7,16 +7,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from sft_data.encode.byte_level import ByteLevel, Unserved, read_byte_level
+from sft_data.encode.known import Verdict, known_verdict
 from sft_data.encode.offsets import with_offsets
 from sft_data.encode.probe import probe_texts
-from sft_data.encode.proof import proven_stand_in
+from sft_data.encode.proof import prove
 from sft_data.encode.stand_in import StandIn, measurable
 from sft_data.encoding import Encoded
 from sft_schema import DataError
@@ -73,10 +75,10 @@ class Encoder:
             return self._group(texts[start:stop], places[start:stop], first + start)
 
         with ThreadPoolExecutor(self.threads) as pool:
-            for made in pool.map(group, starts):
-                for encoded, engine in made:
-                    self.rows[engine] += 1
-                    yield encoded
+            groups = map(group, starts) if self.threads == 1 else pool.map(group, starts)
+            for encoded, engine in chain.from_iterable(groups):
+                self.rows[engine] += 1
+                yield encoded
 
     def settle(self, *, worth_it: bool) -> None:
         """Looks for a faster way, once; before any row, so that the engine of a row does not depend on chance.
@@ -91,10 +93,12 @@ class Encoder:
             return
         self._settled, self._checked_from = True, self._seen
         try:
-            spec = json.loads(self._file.read_text(encoding="utf-8"))
+            content = self._file.read_bytes()
+            spec = json.loads(content)
             facts = read_byte_level(spec)
-            self._facts = facts if _measures(facts, self._backend) else None
-            self._stand_in = proven_stand_in(spec, facts, self._backend)
+            verdict = known_verdict(content, lambda: _verdict(spec, facts, self._backend))
+            self._facts, self.reason = facts if verdict.measures else None, verdict.unserved
+            self._stand_in = None if verdict.unserved else StandIn.of(facts, verdict.left_out)
         except Unserved as error:
             self.reason = str(error)
         if self._stand_in is None and self._choice == "tiktoken":
@@ -141,6 +145,14 @@ class Encoder:
         if difference is not None:
             fix = "set `tokenizer_engine: tokenizers`, and report this tokenizer"
             raise DataError(f"{engine} and the tokenizer's own encoding differ: {difference}", where=place, fix=fix)
+
+
+def _verdict(spec: dict[str, Any], facts: ByteLevel, backend: Tokenizer) -> Verdict:
+    measures = _measures(facts, backend)
+    try:
+        return Verdict(measures, left_out=prove(spec, facts, backend))
+    except Unserved as error:
+        return Verdict(measures, unserved=str(error))
 
 
 def _measures(facts: ByteLevel, backend: Tokenizer) -> bool:

@@ -33,28 +33,30 @@ from sft_data.optional import tiktoken_encoding
 _MISSING = "tiktoken is not installed; `sft-data[tiktoken]` brings it"
 
 
-def proven_stand_in(spec: dict[str, Any], facts: ByteLevel, backend: Tokenizer) -> StandIn:
-    """An encoder with tiktoken that gives the tokenizer's own ids and offsets.
+def prove(spec: dict[str, Any], facts: ByteLevel, backend: Tokenizer) -> tuple[int, ...]:
+    """Shows that tiktoken gives the tokenizer's own ids and offsets.
 
     Args:
         spec: the content of tokenizer.json.
         facts: what `read_byte_level` found in it.
         backend: the tokenizer.
 
+    Returns:
+        Ids that its vocabulary has to go without.
+
     Raises:
         Unserved: tiktoken is not installed, or something is not the same.
     """
     if tiktoken_encoding("probe", "a", {b"a": 0}, {}) is None:
         raise Unserved(_MISSING)
-    vocabulary = _mergeable(spec, facts)
+    left_out = _never_merged(spec, facts)
     _require_same_pieces(spec, facts.pattern)
-    stand_in = StandIn.of(facts, vocabulary)
-    _require_same_tokens(stand_in, backend, probe_texts(list(facts.added)))
-    return stand_in
+    _require_same_tokens(StandIn.of(facts, left_out), backend, probe_texts(list(facts.added)))
+    return left_out
 
 
-def _mergeable(spec: dict[str, Any], facts: ByteLevel) -> dict[bytes, int]:
-    """The vocabulary that tiktoken merges by."""
+def _never_merged(spec: dict[str, Any], facts: ByteLevel) -> tuple[int, ...]:
+    """Tokens that no text becomes, and that tiktoken would make."""
     try:
         made = [facts.vocabulary[left + right] for left, right in facts.merges]
     except KeyError as error:
@@ -64,14 +66,16 @@ def _mergeable(spec: dict[str, Any], facts: ByteLevel) -> dict[bytes, int]:
     alone = _without_frame(spec, {**spec["model"], "ignore_merges": False})
     letters = byte_letters()
     texts = ["".join(letters[byte] for byte in token) for token in facts.vocabulary]
-    kept: dict[bytes, int] = {}
+    left_out: list[int] = []
     encoded = alone.encode_batch_fast(texts, add_special_tokens=False)
     for (token, number), found in zip(facts.vocabulary.items(), encoded, strict=True):
-        if found.ids == [number] or facts.whole_first:
-            kept[token] = number
-        if found.ids != [number] and facts.whole_first and len(found.ids) < 3:
+        if found.ids == [number]:
+            continue
+        if not facts.whole_first:
+            left_out.append(number)
+        elif len(found.ids) < 3:
             raise Unserved(f"its token {token!r} is two tokens when it is merged, which tiktoken cannot tell")
-    return kept
+    return tuple(left_out)
 
 
 def _without_frame(spec: dict[str, Any], model: dict[str, Any], pre_tokenizer: Any = None) -> Tokenizer:

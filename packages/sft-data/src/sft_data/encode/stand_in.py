@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,14 @@ class StandIn:
     special: frozenset[str]
 
     @classmethod
-    def of(cls, facts: ByteLevel, vocabulary: dict[bytes, int]) -> StandIn:
-        """With tiktoken's vocabulary, which may lack tokens that are never merged."""
+    def of(cls, facts: ByteLevel, left_out: Collection[int] = ()) -> StandIn:
+        """With tiktoken's vocabulary, which goes without the ids of tokens that are never merged."""
+        kept = facts.vocabulary
+        if left_out:
+            kept = {token: number for token, number in kept.items() if number not in left_out}
         special = {text: number for text, number in facts.added.items() if text not in facts.careful}
         special[_BETWEEN] = len(facts.lengths)
-        encoding = tiktoken_encoding("stand-in", facts.pattern, vocabulary, special)
+        encoding = tiktoken_encoding("stand-in", facts.pattern, kept, special)
         return cls(facts, encoding, special[_BETWEEN], frozenset(special))
 
     def serves(self, text: str) -> bool:
@@ -73,7 +76,7 @@ class StandIn:
             )
         except ValueError:  # a run of white space that its regular expressions cannot get through
             return [None] * len(texts)
-        ids = ids.astype(np.int32)
+        ids = ids.astype(np.int32)  # a copy: a row's tokens are a part of it
         stops = np.flatnonzero(ids == self.between).tolist()
         starts = [0, *(stop + 1 for stop in stops[:-1])]
         return [

@@ -28,8 +28,7 @@ def label_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: froze
         RowError: `nothing_to_train` when no token but the first, which nothing predicts, is trained.
     """
     labels = np.full(len(encoded.ids), IGNORE_INDEX, dtype=np.int32)
-    for region in regions:
-        tokens = _trained_tokens(encoded, region, special_ids)
+    for tokens in _trained_tokens(encoded, regions, special_ids):
         labels[tokens] = encoded.ids[tokens]
     if not (labels[1:] != IGNORE_INDEX).any():
         raise RowError("nothing_to_train", "no token of the row is trained")
@@ -46,20 +45,23 @@ def weigh_tokens(
     if all(region.weight == 1 for region in regions):
         return None
     weights = np.zeros(len(encoded.ids), dtype=np.float32)
-    for region in reversed(regions):
-        weights[_trained_tokens(encoded, region, special_ids)] = region.weight
+    tokens = _trained_tokens(encoded, regions, special_ids)
+    for region, own in zip(reversed(regions), reversed(tokens), strict=True):
+        weights[own] = region.weight
     return weights
 
 
-def _trained_tokens(encoded: Encoded, region: Region, special_ids: frozenset[int]) -> slice:
-    tokens = encoded.overlapping(region.start, region.end)
-    if region.reason == "part":
-        return _inside(encoded, region, tokens)
-    if tokens.start < tokens.stop:
-        swallows = int(encoded.starts[tokens.start]) < region.start
-        if swallows and int(encoded.ids[tokens.start]) in special_ids:
-            return slice(tokens.start + 1, tokens.stop)
-    return tokens
+def _trained_tokens(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> list[slice]:
+    """The trained tokens of each region."""
+    found = encoded.overlapping_each(regions)
+    starts, ids = encoded.starts.data, encoded.ids.data
+    for index, (region, tokens) in enumerate(zip(regions, found, strict=True)):
+        first = tokens.start
+        if region.reason == "part":
+            found[index] = _inside(encoded, region, tokens)
+        elif first < tokens.stop and starts[first] < region.start and ids[first] in special_ids:
+            found[index] = slice(first + 1, tokens.stop)
+    return found
 
 
 def _inside(encoded: Encoded, region: Region, tokens: slice) -> slice:
@@ -75,8 +77,8 @@ def _inside(encoded: Encoded, region: Region, tokens: slice) -> slice:
 def trained_region_of(encoded: Encoded, regions: Sequence[Region], special_ids: frozenset[int]) -> list[Region | None]:
     """For every token the trained region that it is in, the first one when it touches two."""
     found: list[Region | None] = [None] * len(encoded.ids)
-    for region in regions:
-        for token in range(*_trained_tokens(encoded, region, special_ids).indices(len(found))):
+    for region, tokens in zip(regions, _trained_tokens(encoded, regions, special_ids), strict=True):
+        for token in range(tokens.start, tokens.stop):
             found[token] = found[token] or region
     return found
 

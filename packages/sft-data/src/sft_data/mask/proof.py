@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,21 +23,35 @@ def broken_promise(
     trained; nothing outside the regions is trained.
     """
     trained = labels != IGNORE_INDEX
-    inside = np.zeros(len(labels), dtype=bool)
-    for region in regions:
-        tokens = encoded.overlapping(region.start, region.end)
-        inside[tokens] = True
+    outside = trained.copy()
+    for region, tokens in zip(regions, encoded.overlapping_each(regions), strict=True):
+        outside[tokens] = False
         if region.reason == "end_of_turn":
-            stops: list[int] = encoded.ids[tokens].tolist()
-            if len(stops) != 1 or stops[0] not in markers.stop_ids or not trained[tokens].all():
-                return f"the stop token of message {region.message} is not trained once: tokens {stops}"
-            following = tokens.stop
-            if following < len(labels) and trained[following] and not _begins_region(encoded, following, regions):
-                return f"text after the stop token of message {region.message} is trained"
-    if (trained & ~inside).any():
+            broken = _broken_stop(encoded, region, tokens, regions, trained.data, markers)
+            if broken is not None:
+                return broken
+    if outside.any():
         return "a token outside of all trained turns is trained"
     # without a generation prompt the model writes the role itself
     return _trained_role(rendered, encoded, regions, trained) if markers.header else None
+
+
+def _broken_stop(
+    encoded: Encoded,
+    region: Region,
+    tokens: slice,
+    regions: tuple[Region, ...],
+    trained: memoryview,
+    markers: TurnMarkers,
+) -> str | None:
+    """What is wrong with a turn's stop token; `trained` says of each token whether it is."""
+    first, following = tokens.start, tokens.stop
+    if following != first + 1 or encoded.ids.data[first] not in markers.stop_ids or not trained[first]:
+        stops = encoded.ids[tokens].tolist()
+        return f"the stop token of message {region.message} is not trained once: tokens {stops}"
+    if following < len(trained) and trained[following] and not _begins_region(encoded, following, regions):
+        return f"text after the stop token of message {region.message} is trained"
+    return None
 
 
 def _begins_region(encoded: Encoded, token: int, regions: tuple[Region, ...]) -> bool:
@@ -48,6 +65,8 @@ def _trained_role(
     if any(region.reason == "input" for region in regions):
         return None
     roles = [span for span in rendered.spans if span.field == "role"]
+    if not _meet(roles, regions):
+        return None  # no trained token lies outside of the regions
     first, stop = _tokens_inside(encoded, roles)
     before = np.concatenate([np.zeros(1, dtype=np.int64), trained.cumsum()])
     wrong = np.flatnonzero((stop > first) & (before[stop] > before[first]))
@@ -55,6 +74,16 @@ def _trained_role(
         return None
     span = roles[int(wrong[0])]
     return f"the role {rendered.text[span.start : span.end]!r} of message {span.message} is trained"
+
+
+def _meet(spans: list[Span], regions: tuple[Region, ...]) -> bool:
+    """Whether a span has a character of a region; both are in order of `start`."""
+    ends = list(accumulate((region.end for region in regions), max))
+    for span in spans:
+        at = bisect_right(ends, span.start)  # the regions before end before the span, those after begin later
+        if at < len(ends) and regions[at].start < span.end:
+            return True
+    return False
 
 
 def _tokens_inside(encoded: Encoded, spans: list[Span]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -16,12 +16,14 @@ class SpanIndex:
         self._spans = spans
         self._starts = [span.start for span in spans]
         self._ends = [span.end for span in spans]
-        self._own: defaultdict[int, list[Span]] = defaultdict(list)
-        for span in spans:
-            self._own[span.message].append(span)
+        self._own: defaultdict[int, list[Span]] | None = None
 
     def of(self, message: int) -> list[Span]:
         """The spans of a message, in order."""
+        if self._own is None:
+            self._own = defaultdict(list)
+            for span in self._spans:
+                self._own[span.message].append(span)
         return self._own.get(message, [])
 
     def end_before(self, place: int, message: int) -> int:

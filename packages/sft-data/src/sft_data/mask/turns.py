@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from typing import NamedTuple
 
 from sft_data.encoding import Encoded
 from sft_data.mask.choice import chosen_parts, parts_by_message, whole_text
@@ -13,8 +14,7 @@ from sft_data.row import RowError
 from sft_schema.record import Conversation, Region, Rendered, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Where one message stands: characters of its fields, and of the neighbours' nearest fields."""
 
     message: int
@@ -26,8 +26,7 @@ class Turn:
     """First character of any later message, or the end of the text."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stop:
+class _Stop(NamedTuple):
     region: Region
     trained: bool
     is_eos: bool
@@ -144,9 +143,10 @@ def _weight(conversation: Conversation, message: int) -> float:
 
 def _stop(encoded: Encoded, turn: Turn, markers: TurnMarkers, trained: bool, weight: float) -> _Stop | None:
     """The first stop token after the turn's text and before the next message."""
-    for index in range(*encoded.overlapping(turn.last, turn.after).indices(len(encoded.ids))):
-        start, end, token = int(encoded.starts[index]), int(encoded.ends[index]), int(encoded.ids[index])
-        if start >= turn.last and token in markers.stop_ids:
-            region = Region(start, end, turn.message, "end_of_turn", weight)
+    starts, ids = encoded.starts.data, encoded.ids.data
+    for index in range(bisect_left(starts, turn.last), bisect_left(starts, turn.after)):
+        token = ids[index]
+        if token in markers.stop_ids:
+            region = Region(starts[index], encoded.ends.data[index], turn.message, "end_of_turn", weight)
             return _Stop(region, trained, token in markers.eos_ids)
     return None

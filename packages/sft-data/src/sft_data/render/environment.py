@@ -25,9 +25,53 @@ from jinja2.utils import Namespace
 
 from sft_data.render.traced import Source, Traced, join_traced
 
+_DICT_NAMES = frozenset(dir(dict))
+"""What a dict has besides its items."""
+_TEXT_METHODS = frozenset(
+    name for name in dir(str) if not name.startswith("_") and name not in ("format", "format_map")
+)
+"""Those that the sandbox lets through as they are."""
+_LOOP_NAMES = frozenset(name for name, each in vars(LoopContext).items() if name[0] != "_" and not callable(each))
+"""What a loop says about itself without being called; Jinja's generated code imports LoopContext."""
+
 
 class _TracingCodeGenerator(CodeGenerator):
-    """Lets the `~` operator keep origins, where Jinja's own joins plain strings, and adds a chain of `+` at once."""
+    """Lets the `~` operator keep origins, where Jinja's own joins plain strings, and adds a chain of `+` at once.
+
+    `message.role` and `loop.first` are most of what templates do, and are taken on the spot: a call takes ten times
+    as long. What the sandbox guards is still asked for by its call.
+    """
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja names it
+        name = repr(node.attr)
+        if node.attr in _DICT_NAMES:
+            super().visit_Getattr(node, frame)
+        elif node.attr in _LOOP_NAMES and isinstance(node.node, nodes.Name) and node.node.name == "loop":
+            self.write(f"(held.{node.attr} if type(held := ")
+            self.visit(node.node, frame)
+            self.write(f") is LoopContext else environment.getattr(held, {name}))")
+        else:
+            self.write(f"(held[{name}] if type(held := ")
+            self.visit(node.node, frame)
+            self.write(f") is dict and {name} in held else environment.getattr(held, {name}))")
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802 - Jinja's
+        """A method of a text with constant arguments, `content.strip()`, is called on the spot as well."""
+        method = node.node
+        plain = not (node.kwargs or node.dyn_args or node.dyn_kwargs or forward_caller)
+        plain = plain and all(isinstance(each, nodes.Const) for each in node.args)
+        if not (plain and isinstance(method, nodes.Getattr) and method.attr in _TEXT_METHODS):
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+            return
+        self.write(f"(held.{method.attr}(")
+        for each in node.args:
+            self.visit(each, frame)
+            self.write(", ")
+        self.write(") if type(held := ")
+        self.visit(method.node, frame)
+        self.write(f") in environment.texts else environment.call(context, environment.getattr(held, {method.attr!r})")
+        self.signature(node, frame, {"_loop_vars": "_loop_vars"} if frame.loop_frame else None)
+        self.write("))")
 
     def visit_Add(self, node: nodes.Add, frame: Frame) -> None:  # noqa: N802 - Jinja names it
         chain: list[nodes.Expr] = []
@@ -110,15 +154,10 @@ def _join(parts: Iterable[Any], separator: str = "", attribute: str | None = Non
     return Traced.join(Traced(separator, getattr(separator, "sources", ())), (str(part) for part in chosen))
 
 
-_DICT_NAMES = frozenset(dir(dict))
-_TEXT_METHODS = frozenset(
-    name for name in dir(str) if not name.startswith("_") and name not in ("format", "format_map")
-)
-_PLAIN_HOLDERS = (LoopContext, Namespace)
-
-
 class _Environment(ImmutableSandboxedEnvironment):
     """The sandbox, with a shorter way to what templates read most; it gives what the sandbox would give."""
+
+    texts = frozenset({str, Traced})
 
     @staticmethod
     def add(parts: Sequence[Any]) -> Any:
@@ -133,14 +172,11 @@ class _Environment(ImmutableSandboxedEnvironment):
         kind = cast("type[object]", type(obj))
         if kind is dict:
             if attribute not in _DICT_NAMES:  # a dict has no other attributes: it is an item or nothing
-                try:
-                    return obj[attribute]
-                except KeyError:
-                    return self.undefined(obj=obj, name=attribute)
+                return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         elif kind is Traced or kind is str:
             if attribute in _TEXT_METHODS:
                 return getattr(obj, attribute)
-        elif kind in _PLAIN_HOLDERS and not attribute.startswith("_"):
+        elif kind is Namespace and attribute[0] != "_":
             value = getattr(obj, attribute, None)
             if value is not None and not callable(value):  # the sandbox looks closer at what can be called
                 return value

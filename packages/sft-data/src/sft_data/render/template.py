@@ -86,7 +86,10 @@ def _as_list(message: dict[str, Any]) -> dict[str, Any]:
 def _traced_message(message: dict[str, Any], index: int) -> dict[str, Any]:
     # transformers hands reasoning to templates under the names that they read
     if _NO_REASONING.issuperset(message):
-        return {key: _traced(value, index, key) for key, value in message.items()}
+        return {
+            key: Traced.of(value, index, key) if isinstance(value, str) else _traced(value, index, key)
+            for key, value in message.items()
+        }
     reasoning = next((message[key] for key in _REASONING_KEYS if message.get(key) is not None), None)
     if reasoning is not None:
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}

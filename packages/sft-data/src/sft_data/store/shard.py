@@ -122,10 +122,10 @@ def _settle(unfinished: Path, file: Path) -> None:
 
 def _record_batch(rows: Sequence[ShardRow]) -> Any:
     samples = [row.sample for row in rows]
-    columns: dict[str, Sequence[Any]] = {
-        "input_ids": [sample.input_ids for sample in samples],
-        "labels": [sample.labels for sample in samples],
-        "weights": [sample.weights for sample in samples],
+    columns: dict[str, Any] = {
+        "input_ids": _lists([sample.input_ids for sample in samples], np.int32),
+        "labels": _lists([sample.labels for sample in samples], np.int32),
+        "weights": _lists([sample.weights for sample in samples], np.float32),
         "dataset": [sample.origin.dataset for sample in samples],
         "row": [sample.origin.row for sample in samples],
         "place": [sample.origin.place for sample in samples],
@@ -139,7 +139,20 @@ def _record_batch(rows: Sequence[ShardRow]) -> Any:
         "before": [sample.pictured and sample.pictured.before.text for sample in samples],
         "pictures": [sample.pictured and [asdict(each) for each in sample.pictured.pictures] for sample in samples],
     }
-    return pa.record_batch([pa.array(columns[each.name], each.type) for each in SCHEMA], schema=SCHEMA)
+    arrays = [
+        columns[each.name] if isinstance(columns[each.name], pa.Array) else pa.array(columns[each.name], each.type)
+        for each in SCHEMA
+    ]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def _lists(arrays: Sequence[NDArray[Any] | None], kind: type[np.generic]) -> Any:
+    """One list for each array, null for None; `pa.array` would go through the numbers one by one."""
+    missing = np.array([each is None for each in arrays])
+    lengths = [0 if each is None else len(each) for each in arrays]
+    offsets: Any = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)]))
+    values: Any = pa.array(np.concatenate([np.empty(0, kind), *(each for each in arrays if each is not None)]))
+    return pa.LargeListArray.from_arrays(offsets, values, mask=pa.array(missing) if missing.any() else None)
 
 
 def read_shard_info(folder: Path, number: int) -> ShardInfo | None:

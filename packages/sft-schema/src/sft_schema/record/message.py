@@ -32,8 +32,9 @@ class Message(_Record):
 
     def for_template(self) -> dict[str, Any]:
         """The keys that were given, as templates expect them: an absent key stays absent."""
-        given = {key: getattr(self, key) for key in ("role", "content") if key in self.model_fields_set}
-        return given | (self.model_extra or {})
+        if "content" not in self.model_fields_set:
+            return {"role": self.role, **(self.model_extra or {})}
+        return {"role": self.role, "content": self.content, **(self.model_extra or {})}
 
 
 class TrainSpan(_Record):
