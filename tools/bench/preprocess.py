@@ -8,7 +8,8 @@ the *.jsonl files that `--data` names a folder of, else from made-up sentences. 
 its own, all of them in turn, `--runs` times over; the best time counts, since a shared machine only ever adds to it.
 
 encode            `tokenizers` encode_batch with offsets, texts rendered already, 512 at a time, all cores
-ours              rows to rendered to tokens to masked samples, one process; the proof is done before the clock starts
+ours              rows to rendered to tokens to masked samples, a process for each core; they have started, and the
+                  proof is done, before the clock starts
 ours, tokenizers  the same as it is without tiktoken
 ours, prepare     the whole of `sft-data prepare`: a process for each core, the proof and the files written included;
                   its memory is that of the largest process

@@ -15,7 +15,7 @@ from sft_data.source import read_rows
 from sft_schema import SftConfig
 from sft_schema.config import DatasetConfig
 
-_MOST_ROWS = 4096
+_MOST_ROWS = 2048
 _MOST_CHARACTERS = 1 << 24
 """A block of long rows ends earlier, so that a few blocks always fit into memory."""
 

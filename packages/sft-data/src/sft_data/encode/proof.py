@@ -26,11 +26,8 @@ from tokenizers import Tokenizer
 
 from sft_data.encode.byte_level import ByteLevel, Unserved, byte_letters
 from sft_data.encode.probe import boundary_texts, probe_texts
-from sft_data.encode.stand_in import StandIn
+from sft_data.encode.stand_in import StandIn, tiktoken_of
 from sft_data.encoding import Encoded
-from sft_data.optional import tiktoken_encoding
-
-_MISSING = "tiktoken is not installed; `sft-data[tiktoken]` brings it"
 
 
 def prove(spec: dict[str, Any], facts: ByteLevel, backend: Tokenizer) -> tuple[int, ...]:
@@ -47,8 +44,6 @@ def prove(spec: dict[str, Any], facts: ByteLevel, backend: Tokenizer) -> tuple[i
     Raises:
         Unserved: tiktoken is not installed, or something is not the same.
     """
-    if tiktoken_encoding("probe", "a", {b"a": 0}, {}) is None:
-        raise Unserved(_MISSING)
     left_out = _never_merged(spec, facts)
     _require_same_pieces(spec, facts.pattern)
     _require_same_tokens(StandIn.of(facts, left_out), backend, probe_texts(list(facts.added)))
@@ -97,7 +92,7 @@ def _require_same_pieces(spec: dict[str, Any], pattern: str) -> None:
     merges = [list(token) for token in written if len(token) > 1]
     model = {"type": "BPE", "vocab": written, "merges": merges}
     theirs = _without_frame(spec, model, spec["pre_tokenizer"])
-    ours = tiktoken_encoding("borders", pattern, vocabulary, {})
+    ours = tiktoken_of("borders", pattern, vocabulary, {})
     texts = boundary_texts()
     for text, wanted in zip(texts, theirs.encode_batch_fast(texts, add_special_tokens=False), strict=True):
         if ours.encode_ordinary(text) != wanted.ids:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sft_data.encode.byte_level import ByteLevel
+from sft_data.encode.byte_level import ByteLevel, Unserved
 from sft_data.encode.offsets import with_offsets
 from sft_data.encode.probe import PROVEN_BELOW
 from sft_data.encoding import Encoded
@@ -21,6 +21,14 @@ _BETWEEN = "\x00\x1frow\x1f\x00"
 
 _LEADS = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))
 _UNPROVEN = re.compile(f"[{chr(PROVEN_BELOW)}-\U0010ffff]")
+
+
+def tiktoken_of(name: str, pattern: str, vocabulary: dict[bytes, int], special: dict[str, int]) -> Any:
+    """A `tiktoken.Encoding`; raises Unserved when tiktoken is not installed."""
+    encoding = tiktoken_encoding(name, pattern, vocabulary, special)
+    if encoding is None:
+        raise Unserved("tiktoken is not installed; `sft-data[tiktoken]` brings it")
+    return encoding
 
 
 def measurable(text: str, facts: ByteLevel) -> bool:
@@ -48,13 +56,13 @@ class StandIn:
 
     @classmethod
     def of(cls, facts: ByteLevel, left_out: Collection[int] = ()) -> StandIn:
-        """With tiktoken's vocabulary, which goes without the ids of tokens that are never merged."""
+        """With tiktoken's vocabulary, which goes without the ids of tokens that are never merged; raises Unserved."""
         kept = facts.vocabulary
         if left_out:
             kept = {token: number for token, number in kept.items() if number not in left_out}
         special = {text: number for text, number in facts.added.items() if text not in facts.careful}
         special[_BETWEEN] = len(facts.lengths)
-        encoding = tiktoken_encoding("stand-in", facts.pattern, kept, special)
+        encoding = tiktoken_of("stand-in", facts.pattern, kept, special)
         return cls(facts, encoding, special[_BETWEEN], frozenset(special))
 
     def serves(self, text: str) -> bool:
