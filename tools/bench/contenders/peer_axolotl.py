@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,12 +12,29 @@ from typing import Any
 
 from datasets import load_from_disk
 
+SIZES = {
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 65536,
+}
+"""Of a model that is named in the config and never made: axolotl reads its config.json for every command."""
+
+
+def model_of(tokenizer: str, folder: Path) -> str:
+    """A copy of a tokenizer's folder with the config.json of a model beside it."""
+    shutil.copytree(tokenizer, folder)
+    kind = "qwen3" if "qwen" in tokenizer else "llama"
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, **SIZES}), encoding="utf-8")
+    return str(folder)
+
 
 def main(folder: str, file: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
         settings = {
-            "base_model": folder,
-            "tokenizer_config": folder,
+            "base_model": model_of(folder, Path(out, "model")),
             "datasets": [{"path": file, "ds_type": "json", "type": "chat_template", "field_messages": "messages"}],
             "chat_template": "tokenizer_default",
             "sequence_len": 65536,
