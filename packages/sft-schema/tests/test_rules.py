@@ -333,6 +333,7 @@ def test_a_rule_stays_silent_when_its_setting_is_itself_wrong() -> None:
         (f"plugins: [{CUT}]\n", "plugins"),
         ("attn_implementation: flash_attention_2\n", "attn_implementation"),
         ("dataset_prepared_path: s3://bucket/x\n", "dataset_prepared_path"),
+        ("push_dataset_to_hub: owner/name\n", "push_dataset_to_hub"),
     ],
 )
 def test_with_pictures_what_is_for_text_alone_is_refused(extra: str, key: str) -> None:

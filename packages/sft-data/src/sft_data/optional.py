@@ -71,6 +71,7 @@ def remote_errors() -> tuple[type[Exception], ...]:
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
         "google.auth.exceptions": ("GoogleAuthError",),
         "gcsfs.retry": ("HttpError",),
+        "httpx": ("HTTPError",),
     }
     return _errors_of_loaded(known)
 
@@ -190,13 +191,19 @@ def remote_reading(path: str) -> Generator[None]:
         raise DataError(f"cannot be read on: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None
 
 
+def hub_client() -> Any:
+    """A `huggingface_hub.HfApi` with the login of this machine: HF_TOKEN, or what `hf auth login` wrote."""
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
 def hub_commit(path: str, revision: str | None) -> str:
     """The commit that a revision of a data set of the hub stands for; raises DataError."""
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return HfApi().dataset_info(path, revision=revision).sha or ""
+        return hub_client().dataset_info(path, revision=revision).sha or ""
     except (HfHubHTTPError, OSError, ValueError, *remote_errors()) as error:
         fix = "check path and revision"
         raise DataError(f"cannot be found: {_cause(error)}", where=f"data set {path!r}", fix=fix) from None

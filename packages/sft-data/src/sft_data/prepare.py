@@ -23,16 +23,19 @@ from sft_data.store import (
     fetch_prepared,
     fingerprint,
     finish,
+    lacking,
     local_folder,
     locked,
     publish_prepared,
     read_manifest,
     shard_name,
+    stores_of,
     work_folder,
     write_index,
     write_quarantine,
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
+from sft_data.verify import verify_prepared
 from sft_data.vision import PictureProcessor
 from sft_data.workers import WorkerKilledError, make_shards
 from sft_schema import DataError, SftConfig
@@ -70,7 +73,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     """Loads, formats, renders, masks, tokenises and stores the data of a config; done once per fingerprint.
 
     Rows go through in blocks, so that the memory it takes hardly depends on how many there are. What a killed process
-    had finished is not done again, and of several processes that begin together one does the work.
+    had finished is not done again, and of several processes that begin together one does the work. What a remote store
+    has is copied and checked instead, and what it does not have is copied there.
 
     Args:
         cfg: the config.
@@ -79,21 +83,24 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
             `on_bad_row: error`; too many bad rows for `max_dropped_fraction`; samples too long with
-            `excess_length_strategy: raise`; held-out samples that are trained on with `eval_overlap: error`.
+            `excess_length_strategy: raise`; held-out samples that are trained on with `eval_overlap: error`; a remote
+            store cannot be used, or what it has is damaged.
     """
     cfg, detected = settle_formats(cfg)
     pipeline = Pipeline(cfg, load_tokenizer(cfg))
     folder = local_folder(cfg.dataset_prepared_path) / _fingerprint(cfg, pipeline)
-    fetch_prepared(cfg.dataset_prepared_path, folder)
+    stores = stores_of(cfg)
     manifest = read_manifest(folder)
-    if manifest is None:
+    if manifest is None or lacking(stores, folder):
         lock = folder.parent / f".{folder.name}.lock"
         with locked(lock):
+            fetch_prepared(stores, folder, verify_prepared)
             manifest = read_manifest(folder)
             if manifest is None:
                 manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent)
+            for store in lacking(stores, folder):
+                publish_prepared(folder, store)
             lock.unlink(missing_ok=True)  # whoever waits for it finds the work done
-        publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
     train, processor = SampleStore(folder / "train.arrow"), pipeline.pictures.processor
     return Prepared(folder, manifest, train, held_out, pipeline.tokenizer, detected, processor)

@@ -15,7 +15,7 @@ from sft_data.store.shard import (
     shard_name,
     write_shard,
 )
-from sft_data.store.shared import fetch_prepared, local_folder, publish_prepared
+from sft_data.store.shared import fetch_prepared, lacking, local_folder, publish_prepared, stores_of
 
 __all__ = [
     "SampleStore",
@@ -25,6 +25,7 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "finish",
+    "lacking",
     "local_folder",
     "locked",
     "open_shard",
@@ -34,6 +35,7 @@ __all__ = [
     "read_numbers",
     "read_shard_info",
     "shard_name",
+    "stores_of",
     "work_folder",
     "write_index",
     "write_quarantine",

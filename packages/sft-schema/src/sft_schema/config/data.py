@@ -44,8 +44,15 @@ class DataSection(Section):
         ge=0,
     )
     dataset_prepared_path: str = setting(
-        "Folder, here or in a store (`s3://`, `gs://`), that keeps tokenised data, one subfolder per fingerprint.",
+        "Folder, here or in a store (`s3://`, `gs://`, `hf://datasets/`), that keeps tokenised data, one subfolder per "
+        "fingerprint.",
         "last_run_prepared",
+    )
+    push_dataset_to_hub: str | None = setting(
+        "Data set of the hub (`owner/name`) that prepared data are uploaded to as well, and taken from when it has "
+        "them; made private if there is none.",
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
     )
     dataset_num_proc: int | None = setting(
         "Processes that tokenise and mask; without it one for each core, or a single one for small data.", None, ge=1

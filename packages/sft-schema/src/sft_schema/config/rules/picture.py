@@ -24,12 +24,13 @@ _REFUSED = (
     ("chunked_cross_entropy", "logits are computed whole", "remove it"),
     ("cut_cross_entropy", "logits are computed whole", "remove it"),
     ("plugins", "logits are computed whole", "remove it"),
+    ("push_dataset_to_hub", "they stay on this machine, and prepared data name their files", "remove it"),
 )
 """Settings that are refused once they are on, why, and what to do."""
 _CLASHING = (
     "processor_type", "special_tokens_in_content", "expand_turns", "datasets", "test_datasets", "do_causal_lm_eval",
     "dataset_near_deduplication", "neftune_noise_alpha", "chunked_cross_entropy", "cut_cross_entropy", "plugins",
-    "attn_implementation", "dataset_prepared_path",
+    "attn_implementation", "dataset_prepared_path", "push_dataset_to_hub",
 )  # fmt: skip
 
 

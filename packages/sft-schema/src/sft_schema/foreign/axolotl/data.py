@@ -8,7 +8,7 @@ from sft_schema.foreign.judges import switch
 
 DATA = (
     same("datasets test_datasets val_set_size dataset_prepared_path shuffle_merged_datasets train_on_inputs seed"),
-    same("dataset_exact_deduplication"),
+    same("dataset_exact_deduplication push_dataset_to_hub"),
     refused(*say.STREAMED, "pretraining_dataset", to="datasets"),
     refused(
         *say.STREAMED,
@@ -27,9 +27,9 @@ DATA = (
     ),
     refused(*say.PREPARED, off="skip_prepare_dataset"),
     refused(
-        "prepared data are one file for each split, on this machine",
+        "prepared data are one file for each block of rows, and read from there",
         "remove it; `dataset_prepared_path` says where they are kept",
-        "num_dataset_shards_to_save dataset_shard_num dataset_shard_idx push_dataset_to_hub",
+        "num_dataset_shards_to_save dataset_shard_num dataset_shard_idx",
         off="dataset_keep_in_memory",
     ),
     same("dataloader_pin_memory dataloader_num_workers dataloader_prefetch_factor"),
