@@ -121,6 +121,9 @@ def test_preprocess_prints_clean_json(config: Path, folder: Path) -> None:
     assert answer["packing"]["tokens"] == train["tokens"]
     quarantined = Path(answer["quarantine"]).read_text(encoding="utf-8").splitlines()
     assert len(quarantined) == sum(sum(each["dropped"].values()) for each in answer["manifest"]["splits"].values())
+    Path(answer["quarantine"]).unlink()  # a copy from the hub comes without it
+    again = sft("preprocess", config, "--json", "--set", "sequence_len=64", "--set", "excess_length_strategy=drop")
+    assert json.loads(again.stdout) == answer | {"quarantine": None}
 
 
 def test_bad_data_ends_with_2_and_names_the_place(config: Path) -> None:

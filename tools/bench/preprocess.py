@@ -13,7 +13,8 @@ ours              rows to rendered to tokens to masked samples, a process for ea
 ours, tokenizers  the same as it is without tiktoken
 ours, prepare     the whole of `sft-data prepare`: a process for each core, the proof and the files written included;
                   its memory is that of the largest process
-trl, axolotl      what they prepare a data set with, 2 processes, in environments that uv makes in `--cache`
+trl, axolotl      what they prepare a data set with, 2 processes, in environments that uv makes in `--cache`; of
+                  axolotl its preprocess command without its imports, but with the start of its worker processes
 
 ratio_to_encode   tokens/s over those of `encode`; `cpu` is the seconds of all threads and processes
 """
@@ -78,13 +79,15 @@ def peer_python(name: str, cache: Path) -> str:
     python = folder / "bin" / "python"
     if not python.is_file():
         run_or_stop(["uv", "venv", "--python", platform.python_version(), str(folder)], _INSTALL_SECONDS)
-        run_or_stop(["uv", "pip", "install", "--python", str(python), *PEERS[name]], _INSTALL_SECONDS)
+        install = ["uv", "pip", "install", "--compile-bytecode", "--python", str(python)]  # else every worker compiles
+        run_or_stop([*install, *PEERS[name]], _INSTALL_SECONDS)
     return str(python)
 
 
 def run_or_stop(command: list[str], seconds: int) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+        quiet = os.environ | {"DO_NOT_TRACK": "1"}  # axolotl waits for its telemetry, half a minute without a network
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, env=quiet)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"not done in {seconds} s") from None
     if done.returncode:

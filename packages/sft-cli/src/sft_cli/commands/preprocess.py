@@ -42,13 +42,19 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(visible(account_text(prepared.manifest, plan, lost)))
     click.echo(f"turns end with: {visible(' '.join(prepared.manifest.stop_tokens)) or 'no token'}")
     click.echo(f"stored in:      {visible(str(prepared.folder))}")
-    click.echo(f"rows set aside: {visible(str(prepared.folder / 'quarantine.jsonl'))}")
+    click.echo(f"rows set aside: {visible(_quarantine(prepared) or 'listed where the data were prepared')}")
+
+
+def _quarantine(prepared: Prepared) -> str | None:
+    """The list of rows set aside; a copy from the hub comes without it."""
+    file = prepared.folder / "quarantine.jsonl"
+    return str(file) if file.is_file() else None
 
 
 def _account(prepared: Prepared, plan: PackPlan, lost: int) -> dict[str, Any]:
     return {
         "folder": str(prepared.folder),
-        "quarantine": str(prepared.folder / "quarantine.jsonl"),
+        "quarantine": _quarantine(prepared),
         "detected": list(prepared.detected),
         "manifest": prepared.manifest.model_dump(mode="json"),
         "packing": {
