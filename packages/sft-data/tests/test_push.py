@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import fsspec
 import pytest
 
+from sft_data import prepare
 from sft_data.store import stores_of
 from sft_schema import DataError
 from sft_schema.config import DataSection
@@ -260,18 +263,46 @@ def test_a_private_data_set_is_not_read_without_a_login_and_a_changed_one_is_nam
     assert "cannot be written: Client error '401 Unauthorized'" in said, (
         "it may be there or not; the data were prepared here"
     )
-    files = hub.repos[REPO]
-    shard, index = (f"{Path(made).name}/{name}" for name in ("shard-00000.arrow", "train.arrow"))
-    whole = files[shard]
-    files[shard] = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+    files, shard = hub.repos[REPO], f"{Path(made).name}/shard-00000.arrow"
+    files[shard] = changed(files[shard])
     said = machines.run("three", READER, "fetch", push_dataset_to_hub=REPO)
     assert f"hf://datasets/{REPO}/{Path(made).name}: the copy is damaged: shard-00000.arrow: its SHA-256 is not" in said
     assert "delete that folder of the store" in said
     left = (machines.folder / "three" / "prepared").iterdir()
     assert [each.suffix for each in left] == [".lock"], "nothing of it stays"
-    files[shard], files[index] = whole, files[f"{Path(made).name}/eval.arrow"]
-    said = machines.run("three", READER, "fetch", push_dataset_to_hub=REPO)
-    assert "the copy is damaged: train.arrow: 2 samples, and the manifest counts 3" in said
+
+
+def changed(content: bytes) -> bytes:
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+def test_a_damaged_copy_is_refused_from_every_store(
+    workspace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = workspace.chats("a.jsonl", *[[("user", f"question {number}"), ("assistant", "yes")] for number in range(5)])
+    cfg = workspace.config(data, val_set_size=2, dataset_prepared_path="memory://prepared")
+    made = prepare(cfg).folder
+    store, folder = fsspec.filesystem("memory"), f"/prepared/{made.name}"
+    whole = {name: store.cat(f"{folder}/{name}") for name in ("manifest.json", "train.arrow", "shard-00000.arrow")}
+    damages = {
+        "train.arrow: 2 samples, and the manifest counts 3": ("train.arrow", store.cat(f"{folder}/eval.arrow")),
+        "shard-00000.arrow: its SHA-256 is not": ("shard-00000.arrow", changed(whole["shard-00000.arrow"])),
+        "manifest.json: damaged: ": ("manifest.json", whole["manifest.json"][:-9]),
+        f"manifest.json: it is that of {'0' * 16}": (
+            "manifest.json",
+            whole["manifest.json"].replace(made.name.encode(), b"0" * 16),
+        ),
+    }
+    for said, (name, content) in damages.items():
+        shutil.rmtree(made)
+        store.pipe_file(f"{folder}/{name}", content)
+        with pytest.raises(DataError) as caught:
+            prepare(cfg)
+        assert f"memory://prepared/{made.name}: the copy is damaged: {said}" in str(caught.value)
+        assert not made.exists()
+        store.pipe_file(f"{folder}/{name}", whole[name])
+        assert prepare(cfg).folder == made
 
 
 @pytest.mark.parametrize("address", ["hf://models/a/b", "hf://datasets/a", "hf://datasets/a/b@main", "hf://a/b"])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_data.optional import hub_client, open_filesystem, remote_errors
+from sft_data.store.prepared_folder import read_manifest
 from sft_schema import DataError
 from sft_schema.config import DataSection
 
@@ -29,6 +30,8 @@ _KNOWN = ".stores"
 _AT_HOME = ("quarantine.jsonl",)
 """Not uploaded to the hub: it names this machine's files and quotes the rows that were not meant to be used."""
 _HUB = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?P<below>(?:/[\w.-]+)*)/?")
+_FAILURES = (OSError, ValueError, RuntimeError)
+"""What the hub's client raises besides errors of the connection: names it refuses, uploads that are refused."""
 
 
 def local_folder(prepared_path: str) -> Path:
@@ -77,7 +80,7 @@ def fetch_prepared(stores: Sequence[str], folder: Path, problems_of: Callable[[P
         try:
             if _has(filesystem, remote):
                 _fetch(filesystem, remote, folder, store, problems_of)
-        except (OSError, *remote_errors()) as error:
+        except (*_FAILURES, *remote_errors()) as error:
             raise _unusable("read", store, error) from None
 
 
@@ -103,7 +106,7 @@ def _fetch(filesystem: Any, remote: str, folder: Path, store: str, problems_of: 
     try:
         for each in filesystem.ls(remote, detail=False):
             filesystem.get_file(each, str(unfinished / Path(str(each)).name))
-        problems = problems_of(unfinished)
+        problems = _problems(unfinished, folder.name, problems_of)
         if problems:
             fix = "run again; if it stays so, delete that folder of the store, and the data are prepared anew"
             raise DataError(f"the copy is damaged: {'; '.join(problems[:3])}", where=f"{store}/{folder.name}", fix=fix)
@@ -112,6 +115,16 @@ def _fetch(filesystem: Any, remote: str, folder: Path, store: str, problems_of: 
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _problems(copy: Path, fingerprint: str, problems_of: Callable[[Path], list[str]]) -> list[str]:
+    try:
+        manifest = read_manifest(copy)
+        if manifest is not None and manifest.fingerprint != fingerprint:
+            return [f"{_LAST}: it is that of {manifest.fingerprint}"]
+        return problems_of(copy)
+    except DataError as error:
+        return [f"{Path(error.where).name}: {error.message.splitlines()[0]}"]
 
 
 def publish_prepared(folder: Path, store: str) -> None:
@@ -126,7 +139,7 @@ def publish_prepared(folder: Path, store: str) -> None:
     try:
         if not _has(filesystem, remote):
             _upload(folder, store, filesystem, remote)
-    except (OSError, *remote_errors()) as error:
+    except (*_FAILURES, *remote_errors()) as error:
         raise _unusable("written", store, error) from None
     with (folder / _KNOWN).open("a", encoding="utf-8") as known:
         known.write(f"{store}\n")
