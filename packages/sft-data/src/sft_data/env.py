@@ -11,6 +11,13 @@ def one_thread_each() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+def quiet_ray() -> str | None:
+    """Keeps Ray from reporting its use and from starting workers by `uv run`; the address of the cluster, if any."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    return os.environ.get("RAY_ADDRESS")
+
+
 def cache_folder() -> Path:
     """Where this package keeps what it found out, by the XDG base directory specification."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sft-data"

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -16,10 +17,12 @@ from sft_data.format import function_digest
 from sft_data.part_account import PartAccount
 from sft_data.pipeline import Pipeline
 from sft_data.progress import Progress
+from sft_data.ray_workers import WorkerKilledError
 from sft_data.source import count_rows, fingerprint_source
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
     SampleStore,
+    ShardInfo,
     fetch_prepared,
     fingerprint,
     finish,
@@ -34,11 +37,13 @@ from sft_data.store import (
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
 from sft_data.vision import PictureProcessor
-from sft_data.workers import WorkerKilledError, make_shards
+from sft_data.workers import Engine, make_shards
 from sft_schema import DataError, SftConfig
 from sft_schema.record import Manifest
 
 Notify = Callable[[Progress], None]
+MakeShards = Callable[..., Iterator[ShardInfo]]
+"""`make_shards` with an engine, or with its first arguments too."""
 
 _VERSIONED = ("sft-data", "sft-schema", "tokenizers", "jinja2")
 
@@ -66,7 +71,7 @@ class Prepared:
     processor: PictureProcessor | None = None
 
 
-def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
+def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "local") -> Prepared:
     """Loads, formats, renders, masks, tokenises and stores the data of a config; done once per fingerprint.
 
     Rows go through in blocks, so that the memory it takes hardly depends on how many there are. What a killed process
@@ -75,6 +80,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     Args:
         cfg: the config.
         notify: told along the way how far it is.
+        engine: whose processes do the work: `local` for this machine's, `ray` for those of the Ray cluster that
+            RAY_ADDRESS names, or of one on this machine. The files are the same.
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
@@ -91,7 +98,9 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
         with locked(lock):
             manifest = read_manifest(folder)
             if manifest is None:
-                manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent)
+                manifest = _build_or_discard(
+                    cfg, pipeline, folder, notify or _silent, partial(make_shards, engine=engine)
+                )
             lock.unlink(missing_ok=True)  # whoever waits for it finds the work done
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
@@ -132,10 +141,10 @@ def prepare_share(cfg: SftConfig, job: int, jobs: int, notify: Notify | None = N
     return count
 
 
-def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
+def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify, make: MakeShards) -> Manifest:
     """Of data that are refused nothing is kept: another config or file is another preparation."""
     try:
-        return _build(cfg, pipeline, folder, notify)
+        return _build(cfg, pipeline, folder, notify, make)
     except WorkerKilledError:
         raise
     except DataError:
@@ -143,9 +152,9 @@ def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: 
         raise
 
 
-def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
+def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify, make: MakeShards) -> Manifest:
     unfinished = work_folder(folder)
-    parts = _read_parts(cfg, pipeline, unfinished, notify)
+    parts = _read_parts(cfg, unfinished, notify, partial(make, cfg, pipeline))
     splits = _splits(cfg, parts)
     tokenizer = pipeline.tokenizer
     shards = [shard for part in parts.values() for shard in part.shards]
@@ -165,7 +174,7 @@ def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> 
     return manifest
 
 
-def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> dict[Part, PartAccount]:
+def _read_parts(cfg: SftConfig, folder: Path, notify: Notify, make: MakeShards) -> dict[Part, PartAccount]:
     """All rows into shards, and the account of each data set."""
     names = dataset_names(cfg.datasets) + dataset_names(cfg.test_datasets)
     parts = {part: PartAccount(cfg, name, folder) for part, name in zip(parts_of(cfg), names, strict=True)}
@@ -173,7 +182,7 @@ def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify
     blocks = _noted(read_blocks(cfg), owners)
     reading: Part | None = None
     totals: dict[Part, int | None] = {}
-    for shard in make_shards(cfg, pipeline, blocks, folder):
+    for shard in make(blocks, folder):
         part = owners[shard.number]
         if reading is not None and part != reading:
             parts[reading].check_budget()
