@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
 from sft_data.block import Block, Part, parts_of, read_blocks
 from sft_data.detect import settle_formats
-from sft_data.format import function_digest
 from sft_data.part_account import PartAccount
 from sft_data.pipeline import Pipeline
 from sft_data.progress import Progress
-from sft_data.ray_workers import WorkerKilledError
+from sft_data.ray_workers import WorkerError
 from sft_data.source import count_rows, fingerprint_source
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
@@ -36,16 +35,15 @@ from sft_data.store import (
     write_quarantine,
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
+from sft_data.versions import function_digests, versions
 from sft_data.vision import PictureProcessor
 from sft_data.workers import Engine, make_shards
 from sft_schema import DataError, SftConfig
 from sft_schema.record import Manifest
 
 Notify = Callable[[Progress], None]
-MakeShards = Callable[..., Iterator[ShardInfo]]
-"""`make_shards` with an engine, or with its first arguments too."""
-
-_VERSIONED = ("sft-data", "sft-schema", "tokenizers", "jinja2")
+MakeShards = Callable[[Iterator[Block], Path], Generator[ShardInfo]]
+"""`make_shards` for a config and an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +96,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "l
         with locked(lock):
             manifest = read_manifest(folder)
             if manifest is None:
-                manifest = _build_or_discard(
-                    cfg, pipeline, folder, notify or _silent, partial(make_shards, engine=engine)
-                )
+                make = partial(make_shards, cfg, pipeline, engine=engine)
+                manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent, make)
             lock.unlink(missing_ok=True)  # whoever waits for it finds the work done
         publish_prepared(folder, cfg.dataset_prepared_path)
     held_out = SampleStore(folder / "eval.arrow") if "eval" in manifest.splits else None
@@ -145,7 +142,7 @@ def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: 
     """Of data that are refused nothing is kept: another config or file is another preparation."""
     try:
         return _build(cfg, pipeline, folder, notify, make)
-    except WorkerKilledError:
+    except WorkerError:
         raise
     except DataError:
         shutil.rmtree(work_folder(folder))
@@ -154,13 +151,13 @@ def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: 
 
 def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify, make: MakeShards) -> Manifest:
     unfinished = work_folder(folder)
-    parts = _read_parts(cfg, unfinished, notify, partial(make, cfg, pipeline))
+    parts = _read_parts(cfg, unfinished, notify, make)
     splits = _splits(cfg, parts)
     tokenizer = pipeline.tokenizer
     shards = [shard for part in parts.values() for shard in part.shards]
     manifest = Manifest(
         fingerprint=folder.name,
-        versions=_versions(),
+        versions=versions(),
         stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
         splits={split.name: split.counts() for split in splits},
         engines=dict(sorted(sum((part.total.engines for part in parts.values()), Counter[str]()).items())),
@@ -182,16 +179,17 @@ def _read_parts(cfg: SftConfig, folder: Path, notify: Notify, make: MakeShards) 
     blocks = _noted(read_blocks(cfg), owners)
     reading: Part | None = None
     totals: dict[Part, int | None] = {}
-    for shard in make(blocks, folder):
-        part = owners[shard.number]
-        if reading is not None and part != reading:
-            parts[reading].check_budget()
-        reading = part
-        parts[part].add(shard)
-        if part not in totals:
-            totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
-        done = parts[part].total
-        notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
+    with closing(make(blocks, folder)) as made:  # an error ends the workers before what they write is discarded
+        for shard in made:
+            part = owners[shard.number]
+            if reading is not None and part != reading:
+                parts[reading].check_budget()
+            reading = part
+            parts[part].add(shard)
+            if part not in totals:
+                totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
+            done = parts[part].total
+            notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
     if reading is not None:
         parts[reading].check_budget()
     first = 0
@@ -230,18 +228,8 @@ def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
         sources=[fingerprint_source(each) for each in (*cfg.datasets, *cfg.test_datasets)],
         tokenizer=pipeline.tokenizer.folder / "tokenizer.json",
         chat_template="\0".join(pipeline.templates) or None,
-        versions=_versions() | _functions(cfg) | pipeline.pictures.versions(),
+        versions=versions() | function_digests(cfg) | pipeline.pictures.versions(),
     )
-
-
-def _functions(cfg: SftConfig) -> dict[str, str]:
-    """Digests of the custom formats in use."""
-    names = {each.format_function for each in (*cfg.datasets, *cfg.test_datasets)} - {None}
-    return {name: function_digest(name) for name in names if name is not None}
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _VERSIONED}
 
 
 def _silent(progress: Progress) -> None:

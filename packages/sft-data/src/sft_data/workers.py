@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 from sft_data.block import Block
 from sft_data.env import cores, one_thread_each
 from sft_data.pipeline import Pipeline
-from sft_data.ray_workers import WorkerKilledError, ray_workers
+from sft_data.ray_workers import WorkerError, ray_workers
 from sft_data.store import ShardInfo, read_shard_info
 from sft_data.tokenizer import TextTokenizer
 from sft_data.work import make_shard
@@ -42,13 +42,12 @@ Waiting = Callable[[], ShardInfo]
 
 
 class Workers(Protocol):
-    """Processes that make shards of blocks.
+    """Processes that make shards of blocks."""
 
-    Attributes:
-        processes: how many blocks are worked on at a time.
-    """
-
-    processes: int
+    @property
+    def processes(self) -> int:
+        """How many blocks are worked on at a time."""
+        ...
 
     def submit(self, block: Block) -> Waiting:
         """Begins to work on a block; what it returns waits for the shard."""
@@ -57,7 +56,7 @@ class Workers(Protocol):
 
 def make_shards(
     cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], folder: Path, engine: Engine = "local"
-) -> Iterator[ShardInfo]:
+) -> Generator[ShardInfo]:
     """The shards of all blocks in the order of their numbers; those that are there already are not made again.
 
     Args:
@@ -134,7 +133,7 @@ def _result(future: Future[ShardInfo]) -> ShardInfo:
         return future.result()
     except BrokenProcessPool:
         fix = "the memory may not suffice: set `dataset_num_proc` lower; what is done is kept, run it again to go on"
-        raise WorkerKilledError("a worker process was killed", where="preparation", fix=fix) from None
+        raise WorkerError("a worker process was killed", where="preparation", fix=fix) from None
 
 
 @dataclass(slots=True)
