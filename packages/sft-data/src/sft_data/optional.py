@@ -142,6 +142,20 @@ def tiktoken_encoding(name: str, pattern: str, vocabulary: dict[bytes, int], spe
     return Encoding(name, pat_str=pattern, mergeable_ranks=vocabulary, special_tokens=special)
 
 
+def load_ray() -> Any:
+    """The `ray` module.
+
+    Raises:
+        DataError: `sft-data[ray]` is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        fix = "install `sft-data[ray]`, or prepare without `--engine ray`"
+        raise DataError("Ray is not installed", where="--engine ray", fix=fix) from None
+    return ray
+
+
 def unpack_zstd(raw: BinaryIO) -> Any:
     """A reader of what is packed with Zstandard.
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from sft_data.block import Block, Part, parts_of, read_blocks
 from sft_data.detect import settle_formats
-from sft_data.format import function_digest
 from sft_data.part_account import PartAccount
 from sft_data.pipeline import Pipeline
 from sft_data.progress import Progress
+from sft_data.ray_workers import WorkerError
 from sft_data.source import count_rows, fingerprint_source
 from sft_data.split_account import SplitAccount, dataset_names, settle_overlap, split_off
 from sft_data.store import (
     SampleStore,
+    ShardInfo,
     fetch_prepared,
     fingerprint,
     finish,
@@ -36,14 +38,15 @@ from sft_data.store import (
 )
 from sft_data.tokenizer import TextTokenizer, load_tokenizer
 from sft_data.verify import verify_prepared
+from sft_data.versions import function_digests, versions
 from sft_data.vision import PictureProcessor
-from sft_data.workers import WorkerKilledError, make_shards
+from sft_data.workers import Engine, make_shards
 from sft_schema import DataError, SftConfig
 from sft_schema.record import Manifest
 
 Notify = Callable[[Progress], None]
-
-_VERSIONED = ("sft-data", "sft-schema", "tokenizers", "jinja2")
+MakeShards = Callable[[Iterator[Block], Path], Generator[ShardInfo]]
+"""`make_shards` for a config and an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Prepared:
     processor: PictureProcessor | None = None
 
 
-def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
+def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "local") -> Prepared:
     """Loads, formats, renders, masks, tokenises and stores the data of a config; done once per fingerprint.
 
     Rows go through in blocks, so that the memory it takes hardly depends on how many there are. What a killed process
@@ -79,6 +82,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
     Args:
         cfg: the config.
         notify: told along the way how far it is.
+        engine: whose processes do the work: `local` for this machine's, `ray` for those of the Ray cluster that
+            RAY_ADDRESS names, or of one on this machine. The files are the same.
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
@@ -97,7 +102,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None) -> Prepared:
             fetch_prepared(stores, folder, verify_prepared)
             manifest = read_manifest(folder)
             if manifest is None:
-                manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent)
+                make = partial(make_shards, cfg, pipeline, engine=engine)
+                manifest = _build_or_discard(cfg, pipeline, folder, notify or _silent, make)
             for store in lacking(stores, folder):
                 publish_prepared(folder, store)
             lock.unlink(missing_ok=True)  # whoever waits for it finds the work done
@@ -139,26 +145,26 @@ def prepare_share(cfg: SftConfig, job: int, jobs: int, notify: Notify | None = N
     return count
 
 
-def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
+def _build_or_discard(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify, make: MakeShards) -> Manifest:
     """Of data that are refused nothing is kept: another config or file is another preparation."""
     try:
-        return _build(cfg, pipeline, folder, notify)
-    except WorkerKilledError:
+        return _build(cfg, pipeline, folder, notify, make)
+    except WorkerError:
         raise
     except DataError:
         shutil.rmtree(work_folder(folder))
         raise
 
 
-def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> Manifest:
+def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify, make: MakeShards) -> Manifest:
     unfinished = work_folder(folder)
-    parts = _read_parts(cfg, pipeline, unfinished, notify)
+    parts = _read_parts(cfg, unfinished, notify, make)
     splits = _splits(cfg, parts)
     tokenizer = pipeline.tokenizer
     shards = [shard for part in parts.values() for shard in part.shards]
     manifest = Manifest(
         fingerprint=folder.name,
-        versions=_versions(),
+        versions=versions(),
         stop_tokens=tuple(tokenizer.backend.id_to_token(each) or "" for each in tokenizer.stop_ids),
         splits={split.name: split.counts() for split in splits},
         engines=dict(sorted(sum((part.total.engines for part in parts.values()), Counter[str]()).items())),
@@ -172,7 +178,7 @@ def _build(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> 
     return manifest
 
 
-def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify) -> dict[Part, PartAccount]:
+def _read_parts(cfg: SftConfig, folder: Path, notify: Notify, make: MakeShards) -> dict[Part, PartAccount]:
     """All rows into shards, and the account of each data set."""
     names = dataset_names(cfg.datasets) + dataset_names(cfg.test_datasets)
     parts = {part: PartAccount(cfg, name, folder) for part, name in zip(parts_of(cfg), names, strict=True)}
@@ -180,16 +186,17 @@ def _read_parts(cfg: SftConfig, pipeline: Pipeline, folder: Path, notify: Notify
     blocks = _noted(read_blocks(cfg), owners)
     reading: Part | None = None
     totals: dict[Part, int | None] = {}
-    for shard in make_shards(cfg, pipeline, blocks, folder):
-        part = owners[shard.number]
-        if reading is not None and part != reading:
-            parts[reading].check_budget()
-        reading = part
-        parts[part].add(shard)
-        if part not in totals:
-            totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
-        done = parts[part].total
-        notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
+    with closing(make(blocks, folder)) as made:  # an error ends the workers before what they write is discarded
+        for shard in made:
+            part = owners[shard.number]
+            if reading is not None and part != reading:
+                parts[reading].check_budget()
+            reading = part
+            parts[part].add(shard)
+            if part not in totals:
+                totals[part] = None if notify is _silent else count_rows(part.dataset(cfg))
+            done = parts[part].total
+            notify(Progress(part.dataset(cfg).path, done.rows_in, totals[part], done.tokens_in))
     if reading is not None:
         parts[reading].check_budget()
     first = 0
@@ -228,18 +235,8 @@ def _fingerprint(cfg: SftConfig, pipeline: Pipeline) -> str:
         sources=[fingerprint_source(each) for each in (*cfg.datasets, *cfg.test_datasets)],
         tokenizer=pipeline.tokenizer.folder / "tokenizer.json",
         chat_template="\0".join(pipeline.templates) or None,
-        versions=_versions() | _functions(cfg) | pipeline.pictures.versions(),
+        versions=versions() | function_digests(cfg) | pipeline.pictures.versions(),
     )
-
-
-def _functions(cfg: SftConfig) -> dict[str, str]:
-    """Digests of the custom formats in use."""
-    names = {each.format_function for each in (*cfg.datasets, *cfg.test_datasets)} - {None}
-    return {name: function_digest(name) for name in names if name is not None}
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _VERSIONED}
 
 
 def _silent(progress: Progress) -> None:

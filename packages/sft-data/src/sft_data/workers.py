@@ -1,4 +1,4 @@
-"""Blocks to shards, in this process or in several.
+"""Blocks to shards, in this process or in several, of this machine or of a Ray cluster.
 
 reader (this process)    block 0   block 1   block 2   block 3 ...
 worker a                 shard 0             shard 2
@@ -12,20 +12,24 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Literal, Protocol
 
 from sft_data.block import Block
 from sft_data.env import cores, one_thread_each
 from sft_data.pipeline import Pipeline
+from sft_data.ray_workers import WorkerError, ray_workers
 from sft_data.store import ShardInfo, read_shard_info
 from sft_data.tokenizer import TextTokenizer
 from sft_data.work import make_shard
-from sft_schema import DataError, SftConfig
+from sft_schema import SftConfig
 
 _MOST_PROCESSES = 16
 _FEW_CHARACTERS = 1 << 23
@@ -33,12 +37,26 @@ _FEW_CHARACTERS = 1 << 23
 _BLOCKS_EACH = 2
 """Blocks that wait for a worker, or for their turn to be counted: what bounds the memory of the reader."""
 
+Engine = Literal["local", "ray"]
+Waiting = Callable[[], ShardInfo]
 
-class WorkerKilledError(DataError):
-    """A worker process ended by itself; the shards that are done can be gone on from."""
+
+class Workers(Protocol):
+    """Processes that make shards of blocks."""
+
+    @property
+    def processes(self) -> int:
+        """How many blocks are worked on at a time."""
+        ...
+
+    def submit(self, block: Block) -> Waiting:
+        """Begins to work on a block; what it returns waits for the shard."""
+        ...
 
 
-def make_shards(cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], folder: Path) -> Iterator[ShardInfo]:
+def make_shards(
+    cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], folder: Path, engine: Engine = "local"
+) -> Generator[ShardInfo]:
     """The shards of all blocks in the order of their numbers; those that are there already are not made again.
 
     Args:
@@ -47,6 +65,7 @@ def make_shards(cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], fol
         pipeline: the config's arrows, for the work of this process.
         blocks: in order.
         folder: of the shards.
+        engine: whose processes.
 
     Raises:
         DataError: see `prepare`; or a worker was killed.
@@ -56,11 +75,15 @@ def make_shards(cfg: SftConfig, pipeline: Pipeline, blocks: Iterator[Block], fol
     many = sum(block.characters for block in first) >= _FEW_CHARACTERS
     pipeline.tokenizer.encoder.settle(worth_it=many)
     processes = cfg.dataset_num_proc or (min(cores(), _MOST_PROCESSES) if many else 1)
-    if processes == 1:
+    if engine == "ray":
+        with ray_workers(cfg, pipeline.tokenizer, folder) as workers:
+            yield from _in_order(workers, blocks, folder)
+    elif processes == 1:
         for block in blocks:
             yield read_shard_info(folder, block.number) or make_shard(cfg, pipeline, block, folder)
-        return
-    yield from _in_processes(cfg, pipeline.tokenizer, blocks, folder, processes)
+    else:
+        with _spawned(cfg, pipeline.tokenizer, folder, processes) as workers:
+            yield from _in_order(workers, blocks, folder)
 
 
 def _first(blocks: Iterator[Block], characters: int) -> list[Block]:
@@ -71,31 +94,46 @@ def _first(blocks: Iterator[Block], characters: int) -> list[Block]:
     return first
 
 
-def _in_processes(
-    cfg: SftConfig, tokenizer: TextTokenizer, blocks: Iterator[Block], folder: Path, processes: int
-) -> Iterator[ShardInfo]:
+def _in_order(workers: Workers, blocks: Iterator[Block], folder: Path) -> Iterator[ShardInfo]:
+    waiting: deque[Waiting] = deque()
+    for block in blocks:
+        done = read_shard_info(folder, block.number)
+        waiting.append(workers.submit(block) if done is None else partial(_found, done))
+        if len(waiting) > _BLOCKS_EACH * workers.processes:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
+
+
+def _found(shard: ShardInfo) -> ShardInfo:
+    return shard
+
+
+@contextmanager
+def _spawned(cfg: SftConfig, tokenizer: TextTokenizer, folder: Path, processes: int) -> Iterator[Workers]:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
     pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start, initargs=(cfg, tokenizer, folder))
-    waiting: deque[ShardInfo | Future[ShardInfo]] = deque()
     try:
-        for block in blocks:
-            waiting.append(read_shard_info(folder, block.number) or pool.submit(_work, block))
-            if len(waiting) > _BLOCKS_EACH * processes:
-                yield _result(waiting.popleft())
-        while waiting:
-            yield _result(waiting.popleft())
+        yield _Spawned(pool, processes)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _result(found: ShardInfo | Future[ShardInfo]) -> ShardInfo:
-    if isinstance(found, ShardInfo):
-        return found
+@dataclass(frozen=True, slots=True)
+class _Spawned:
+    pool: ProcessPoolExecutor
+    processes: int
+
+    def submit(self, block: Block) -> Waiting:
+        return partial(_result, self.pool.submit(_work, block))
+
+
+def _result(future: Future[ShardInfo]) -> ShardInfo:
     try:
-        return found.result()
+        return future.result()
     except BrokenProcessPool:
         fix = "the memory may not suffice: set `dataset_num_proc` lower; what is done is kept, run it again to go on"
-        raise WorkerKilledError("a worker process was killed", where="preparation", fix=fix) from None
+        raise WorkerError("a worker process was killed", where="preparation", fix=fix) from None
 
 
 @dataclass(slots=True)

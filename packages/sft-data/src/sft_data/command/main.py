@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--shard", type=_share, metavar="I/N", help="do the I-th of N parts of the work (from 1); without it join them"
     )
+    prepare.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="whose processes do the work: this machine's, or those of the Ray cluster of RAY_ADDRESS (default local)",
+    )
     inspect: Any = _with_config(commands, "inspect", inspect_command, "Show packed rows, token by token.")
     inspect.add_argument("--count", type=int, default=1, metavar="N", help="show the first N rows (default 1)")
     inspect.add_argument("--row", type=int, metavar="N", help="show this row instead, from 0")

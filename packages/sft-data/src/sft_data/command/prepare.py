@@ -12,7 +12,7 @@ from typing import Any
 from sft_data.pack import lost_labels, plan_packs
 from sft_data.prepare import Prepared, prepare, prepare_share
 from sft_data.progress import Pace, Progress
-from sft_schema import SftConfig, load_config
+from sft_schema import DataError, SftConfig, load_config
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -21,10 +21,13 @@ def prepare_command(given: argparse.Namespace) -> int:
     """Prepares the data of a config, or one share of the work, and prints what was done as JSON."""
     cfg = load_config(given.config, given.set)
     if given.shard:
+        if given.engine != "local":
+            fix = "leave one of them out: a cluster shares out the work by itself"
+            raise DataError("`--shard` and `--engine ray` are two ways to share out the work", where="command", fix=fix)
         job, jobs = given.shard
         _print({"shard": f"{job}/{jobs}", "blocks": prepare_share(cfg, job, jobs, progress_lines())})
         return 0
-    prepared = prepare(cfg, progress_lines())
+    prepared = prepare(cfg, progress_lines(), engine=given.engine)
     plan = plan_packs(prepared.train.lengths, cfg)
     _print(
         prepared.manifest.model_dump(mode="json", exclude={"shards"})

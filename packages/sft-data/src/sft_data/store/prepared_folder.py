@@ -42,7 +42,7 @@ def finish(folder: Path, manifest: Manifest) -> None:
     wanted = {*manifest.shards, *(f"{split}.arrow" for split in manifest.splits), "quarantine.jsonl"}
     for each in unfinished.iterdir():
         if each.name not in wanted:  # the accounts of the shards, and what a killed process left half-way
-            each.unlink()
+            each.unlink(missing_ok=True)
     (unfinished / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     unfinished.rename(folder)
 

@@ -101,7 +101,8 @@ def write_shard(folder: Path, number: int, rows: Sequence[ShardRow], account: Ma
         account: of its rows, as JSON values.
     """
     file = folder / shard_name(number)
-    unfinished = folder / f".{file.name}-{os.getpid()}"  # a process that was thought dead may write it too
+    # a process that was thought dead may write it too, on another machine
+    unfinished = folder / f".{file.name}-{os.uname().nodename}-{os.getpid()}"
     with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for start in range(0, len(rows), _ROWS_PER_BATCH):
             writer.write_batch(_record_batch(rows[start : start + _ROWS_PER_BATCH]))
