@@ -33,10 +33,12 @@ class Checkpoint:
     Attributes:
         folder: `.../checkpoint-N`.
         step: optimizer steps done.
+        logged: lines of this step in the log that it holds.
     """
 
     folder: Path
     step: int
+    logged: int
 
 
 def find_checkpoint(
@@ -71,7 +73,8 @@ def find_checkpoint(
             f"{folder.name} is of {record['processes']} processes and this run has {processes}: the order of the rows "
             "stays, dropout and noise are drawn anew"
         )
-    return Checkpoint(folder, state["global_step"])
+    step = state["global_step"]
+    return Checkpoint(folder, step, sum(line["step"] == step for line in state["log_history"]))
 
 
 def _newest(output_dir: Path, say: Callable[[str], None]) -> Path | None:

@@ -82,7 +82,8 @@ def _existing(folder: Path) -> Path:
 def _not_written(folder: Path, cause: str, free: int) -> TrainingError:
     kept = folders_in(folder.parent)
     last = f"{kept[0].name} is untouched" if kept else "there is no checkpoint before it"
-    message = f"{folder} could not be written: {cause}. {free / 2**20:,.1f} MiB are free there; {last}"
+    written = f"{folder.name} could not be written to {folder.parent}"
+    message = f"{written}: {cause}. {free / 2**20:,.1f} MiB are free there; {last}"
     go_on = "; then `resume_from_checkpoint: true` goes on from there" if kept else ""
     if os.strerror(errno.ENOSPC) in cause or "write failed" in cause or free < 2**20:
         fix = f"free disk space (one checkpoint more than `save_total_limit` must fit){go_on}"
