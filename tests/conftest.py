@@ -54,7 +54,7 @@ class Forks:
 
     def output(self) -> str:
         """The end of what the last processes printed."""
-        return self.log.read_text(errors="replace")[-3000:]
+        return self.log.read_text(errors="replace")[-9000:]
 
     def close(self) -> None:
         self._server.communicate()  # ends the input, and with it the server

@@ -52,6 +52,7 @@ from sft_train.run import run
 
 os.setpgid(0, 0)
 os.environ |= {environment!r}
+exec({prelude!r})
 step, file, number = {step!r}, {file!r}, {number!r}
 
 class Killer(Silent):
@@ -77,7 +78,7 @@ except StoppedEarlyError as stopped:
 
 
 def code(folder: Path, out: Path, *settings: str, **given: Any) -> str:
-    values = {"step": None, "file": "", "number": signal.SIGKILL, "environment": {}} | given
+    values = {"step": None, "file": "", "number": signal.SIGKILL, "environment": {}, "prelude": ""} | given
     overrides = (f"output_dir={out}", *settings)
     values["number"] = int(values["number"])
     return CODE.format(config=str(folder / "config.yaml"), overrides=overrides, **values)
@@ -210,8 +211,8 @@ def test_max_minutes_end_a_run_with_a_checkpoint(folder: Path, tmp_path: Path, u
     assert_same(out, uninterrupted["full"])
 
 
-def pair(folder: Path, out: Path, *settings: str, step: int | None = None) -> tuple[str, str]:
-    """Two processes, of which the first one is told to stop."""
+def pair(folder: Path, out: Path, *settings: str, step: int | None = None, in_second: str = "") -> tuple[str, str]:
+    """Two processes. The first one is told to stop; the second one runs some code before."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -224,6 +225,7 @@ def pair(folder: Path, out: Path, *settings: str, step: int | None = None) -> tu
             environment=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             step=step,
             number=signal.SIGTERM,
+            prelude=in_second if rank else "",
         )
         for rank in range(2)
     )
@@ -240,6 +242,23 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(folder: Path, tmp_path
     assert {each.name for each in stopped.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     forks.run(*pair(folder, tmp_path / "out", *settings, "resume_from_checkpoint=true"))
     assert_same(tmp_path / "out", tmp_path / "whole")
+
+
+LITTLE_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))"
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_write_or_resume_from_ends_both(folder: Path, tmp_path: Path, forks: Any) -> None:
+    """The second one alone cannot write its random state; the first one alone looks for a checkpoint."""
+    out, settings = tmp_path / "out", ("gradient_accumulation_steps=1", "save_steps=1", "eval_steps=1", "max_steps=2")
+    forks.start(*pair(folder, out, *settings, in_second=LITTLE_ROOM))
+    assert forks.wait() == [1, 1], forks.output()
+    assert forks.output().count("TrainingError: checkpoint-1 could not be written") == 2
+    assert not [each for each in out.iterdir() if each.is_dir()]
+    (out / "checkpoint-1").mkdir()
+    forks.start(*pair(folder, out, *settings, "resume_from_checkpoint=true"))
+    assert forks.wait() == [1, 1], forks.output()
+    assert forks.output().count("is complete (checkpoint-1: manifest.json is missing)") == 2
 
 
 @pytest.mark.slow

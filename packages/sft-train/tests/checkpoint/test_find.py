@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.trainer_pt_utils import safe_globals
 
 from sft_schema import ConfigError, SftConfig
 from sft_schema.config import SavingSection
@@ -13,6 +16,7 @@ from sft_train.checkpoint import find_checkpoint, refuse_leftovers
 from sft_train.checkpoint.find import problems_of
 from sft_train.checkpoint.manifest import write_manifest
 from sft_train.run import run
+from sft_train.testing import CHATML
 
 IDENTITY: dict[str, object] = {}
 
@@ -82,6 +86,16 @@ def test_checkpoints_can_be_read_by_whoever_can_read_new_files(finished: Path, t
     (tmp_path / "new").touch()
     wanted = (tmp_path / "new").stat().st_mode
     assert {path.stat().st_mode for path in (finished / "checkpoint-3").iterdir()} == {wanted}
+
+
+def test_others_can_read_a_checkpoint_and_none_of_it_is_code(finished: Path) -> None:
+    folder = finished / "checkpoint-3"
+    assert AutoModelForCausalLM.from_pretrained(folder).config.use_cache is True
+    assert AutoTokenizer.from_pretrained(folder).chat_template == CHATML
+    archives = {each.name for each in folder.iterdir() if each.suffix not in (".json", ".jinja", ".safetensors")}
+    assert archives == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    with safe_globals():
+        assert all(torch.load(folder / name, weights_only=True) for name in archives)
 
 
 @pytest.mark.parametrize(("name", "harm", "problem"), TORN)
