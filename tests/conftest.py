@@ -18,11 +18,11 @@ class Forks:
     """Processes that run code with torch and transformers imported already; see forked.py.
 
     Args:
-        log: where their output goes.
+        folder: where their output goes.
     """
 
-    def __init__(self, log: Path) -> None:
-        self.log = log
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._logs = folder, [folder / "0.txt"]
         self._server = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forked.py"))],
             stdin=subprocess.PIPE,
@@ -37,8 +37,11 @@ class Forks:
     def start(self, *codes: str) -> list[int]:
         """Starts a process for each piece of code; returns their ids."""
         assert self._server.stdin is not None
-        self.log.write_text("")
-        self._server.stdin.write(json.dumps([{"code": code, "log": str(self.log)} for code in codes]) + "\n")
+        self._logs = [self._folder / f"{number}.txt" for number in range(len(codes))]
+        for log in self._logs:
+            log.write_text("")
+        jobs = [{"code": code, "log": str(log)} for code, log in zip(codes, self._logs, strict=True)]
+        self._server.stdin.write(json.dumps(jobs) + "\n")
         self._running = self._answer(300)
         return self._running
 
@@ -53,8 +56,8 @@ class Forks:
         assert not any(ended), (ended, self.output())
 
     def output(self) -> str:
-        """The end of what the last processes printed."""
-        return self.log.read_text(errors="replace")[-9000:]
+        """The end of what each of the last processes printed."""
+        return "\n".join(log.read_text(errors="replace")[-5000:] for log in self._logs)
 
     def close(self) -> None:
         self._server.communicate()  # ends the input, and with it the server
@@ -71,6 +74,6 @@ class Forks:
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Starts processes in milliseconds."""
-    server = Forks(tmp_path_factory.mktemp("forks") / "log.txt")
+    server = Forks(tmp_path_factory.mktemp("forks"))
     yield server
     server.close()
