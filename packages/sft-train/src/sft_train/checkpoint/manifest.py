@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from sft_schema.record import CheckpointManifest, StoredFile
 
 MANIFEST = "manifest.json"
@@ -46,7 +44,7 @@ def files_of(folder: Path) -> dict[str, StoredFile]:
     """What the manifest of a folder lists; nothing when there is no manifest or it cannot be read."""
     try:
         return CheckpointManifest.model_validate_json((folder / MANIFEST).read_bytes()).files
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return {}
 
 
