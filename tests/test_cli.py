@@ -269,3 +269,16 @@ def test_ctrl_c_in_preprocess_ends_with_130_and_leaves_nothing_half_written(conf
     assert process.returncode == 130, rest
     assert "run the same command again" in rest
     assert not list(prepared.glob("*/manifest.json"))
+
+
+def test_a_run_out_of_time_ends_with_a_code_of_its_own_and_the_command_to_go_on(
+    config: Path, tmp_path: Path, forks: Any
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", str(config), "--set", f"output_dir={out}", "--set", "max_minutes=1e-6"]
+    forks.start(f"import sys\nfrom sft_cli.main import main\nsys.exit(main({arguments}))")
+    assert forks.wait() == [75], forks.output()
+    assert "max_minutes (1e-06) are over" in forks.output()
+    (command,) = (line.strip() for line in forks.output().splitlines() if line.strip().startswith("sft train"))
+    assert command.endswith("--set resume_from_checkpoint=true")
+    assert [each.name for each in out.glob("checkpoint-*")] == ["checkpoint-1"]

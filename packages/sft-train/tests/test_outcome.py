@@ -120,6 +120,25 @@ def test_early_stopping_ends_a_run_and_its_resumed_half_at_the_same_step(restles
     assert same(out / "again", out / "patient")
 
 
+def test_an_early_stop_that_was_saved_but_not_finished_goes_no_further(restless: MakeConfig) -> None:
+    """As after a kill between the last checkpoint and the saving of the result."""
+    settings = {"early_stopping_patience": "1", "max_steps": "9", "save_total_limit": "9"}
+    cfg = restless(**settings)
+    whole = run(cfg)
+    out = Path(cfg.output_dir)
+    lines = read_metrics(out / "metrics.jsonl")
+    before = weights(out)
+    again = run(restless(**settings, resume_from_checkpoint="true"))
+    assert (again.steps, again.best_step, again.eval_loss_after) == (
+        whole.steps,
+        whole.best_step,
+        whole.eval_loss_after,
+    )
+    assert again.resumed_from == str(out / f"checkpoint-{whole.steps}")
+    assert all(before[name].equal(each) for name, each in weights(out).items())
+    assert read_metrics(out / "metrics.jsonl") == lines
+
+
 def test_save_strategy_best_saves_each_new_lowest_loss_and_such_a_run_resumes_exactly(restless: MakeConfig) -> None:
     settings = {"save_strategy": "best", "save_steps": "null", "max_steps": "6", "logging_steps": "4"}
     cfg = restless(**settings, save_total_limit="9")

@@ -3,6 +3,7 @@
     0    done
     1    a run that failed, or a fault in this program
     2    something for the user to mend: the config, the data, the command line
+    75   training stopped before its end as it was told to, with a checkpoint to go on from
     130  stopped with Ctrl-C
 
 Only click is imported here. A command's file is imported when that command is used, `sft_cli.failure` when

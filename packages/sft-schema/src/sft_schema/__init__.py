@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sft_schema.attention import BACKENDS, AttentionBackend
 from sft_schema.config import SftConfig
 from sft_schema.constants import CONFIG_VERSION, IGNORE_INDEX, RECORDS_VERSION
-from sft_schema.errors import ConfigError, ContractError, DataError, Issue, SftError, TrainingError
+from sft_schema.errors import ConfigError, ContractError, DataError, Issue, SftError, StoppedEarlyError, TrainingError
 
 if TYPE_CHECKING:
     from sft_schema.load import load_config, parse_config
@@ -23,6 +23,7 @@ __all__ = [
     "Issue",
     "SftConfig",
     "SftError",
+    "StoppedEarlyError",
     "TrainingError",
     "load_config",
     "parse_config",

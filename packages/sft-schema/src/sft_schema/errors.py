@@ -4,9 +4,11 @@
     ├── ConfigError    the YAML, an override or a combination of settings; carries all issues at once
     ├── DataError      a file, a row or a template; says where
     ├── ContractError  a record broke a promise of this package: a bug in a format, packer or collator
-    └── TrainingError  a run that cannot go on, such as a loss that is not a number
+    ├── TrainingError  a run that cannot go on, such as a loss that is not a number
+    └── StoppedEarlyError   a run that was asked to stop, and has saved a checkpoint to go on from
 
-`ConfigError` and `DataError` are the user's to mend (exit code 2); the other two are not (exit code 1).
+`ConfigError` and `DataError` are the user's to mend (exit code 2); `ContractError` and `TrainingError` are not (exit
+code 1). `StoppedEarlyError` is no fault at all: the run goes on when it is started again (exit code 75).
 """
 
 from __future__ import annotations
@@ -97,6 +99,19 @@ class ContractError(SftError):
 
 class TrainingError(SftError):
     """A run that must stop: going on would give a wrong or useless model."""
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        self.message, self.fix = message, fix
+        super().__init__(f"{message}\n    fix: {fix}")
+
+
+class StoppedEarlyError(SftError):
+    """A run that stopped before its end because it was asked to, after a checkpoint.
+
+    Args:
+        message: who asked, and what was saved.
+        fix: how to go on.
+    """
 
     def __init__(self, message: str, *, fix: str) -> None:
         self.message, self.fix = message, fix

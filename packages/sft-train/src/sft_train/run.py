@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
 from sft_data import Prepared, Progress, prepare
-from sft_schema import SftConfig
+from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
-from sft_train.callback import ServiceReport, run_callbacks, services
-from sft_train.checkpoint import find_checkpoint, refuse_leftovers, run_identity, save_model
+from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
+from sft_train.checkpoint import (
+    Checkpoint,
+    clear_leftovers,
+    decided_by_first,
+    find_checkpoint,
+    refuse_leftovers,
+    run_identity,
+)
 from sft_train.compute import resolve_compute, set_float32_products
 from sft_train.evaluate import Examiner
 from sft_train.model import (
@@ -48,6 +56,7 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
         ConfigError: the config cannot be honoured here.
         DataError: the data or the tokenizer cannot be used.
         TrainingError: the run cannot go on.
+        StoppedEarlyError: SIGTERM or `max_minutes` has ended it, after a checkpoint.
     """
     refuse_leftovers(cfg)
     if cfg.use_tensorboard:
@@ -68,7 +77,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     with args.main_process_first(desc="preparing the data"):
         prepared = _prepare(cfg, tell)
     identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size)
-    checkpoint = find_checkpoint(cfg, identity, tell.stage)
+    checkpoint = decided_by_first(lambda: _checkpoint(cfg, identity, args.world_size, tell))
 
     tell.stage("loading the model")
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
@@ -77,7 +86,8 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     freeze_others(model, cfg)
     model = add_adapter(model, cfg)
 
-    callbacks = run_callbacks(cfg, tell, identity, checkpoint, args, reports)
+    stop = StopRequest(cfg.max_minutes, began, tell)
+    callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
@@ -85,16 +95,11 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
     before = examiner.score("before training", log=checkpoint is None)
 
-    tell.stage("training")
-    training_began = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
-    train_seconds = time.perf_counter() - training_began
-    if (best := trainer.best_step()) is not None:
-        tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
+    train_seconds = _train(trainer, cfg, checkpoint, stop, tell)
 
     tell.stage(f"saving to {out}")
+    trainer.save_result()
     if args.process_index == 0:
-        save_model(trainer.model, trainer.processing_class, out)
         write_config(cfg, out / "sft_config.yaml")
 
     after = examiner.score("after training")
@@ -107,6 +112,36 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
+
+
+def _train(
+    trainer: SftTrainer, cfg: SftConfig, checkpoint: Checkpoint | None, stop: StopRequest, tell: Observer
+) -> float:
+    """Trains to the end, and returns the seconds that it took."""
+    tell.stage("training")
+    began = time.perf_counter()
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
+    if stop.reason is not None:
+        PartialState().destroy_process_group()
+        raise _stopped(cfg, stop.reason, trainer.state.global_step)
+    if (best := trainer.best_step()) is not None:
+        tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
+    return time.perf_counter() - began
+
+
+def _checkpoint(cfg: SftConfig, identity: dict[str, Any], processes: int, tell: Observer) -> Checkpoint | None:
+    """The checkpoint to go on from, after what a killed run has left half-done is cleared away."""
+    clear_leftovers(Path(cfg.output_dir), tell.stage)
+    return find_checkpoint(cfg, identity, processes, tell.stage)
+
+
+def _stopped(cfg: SftConfig, reason: str, step: int) -> StoppedEarlyError:
+    folder = Path(cfg.output_dir) / f"checkpoint-{step}"
+    message = f"stopped after step {step} ({reason}); its checkpoint is {folder}"
+    if cfg.save_only_model:
+        return StoppedEarlyError(message, fix=f"begin a new run with `base_model: {folder}`: it holds the model alone")
+    return StoppedEarlyError(message, fix="run again with `resume_from_checkpoint: true` to go on from there")
 
 
 def _prepare(cfg: SftConfig, tell: Observer) -> Prepared:

@@ -66,7 +66,8 @@ def test_what_would_hide_or_change_results_is_off(config: MakeConfig) -> None:
     assert args.remove_unused_columns is False
     assert args.average_tokens_across_devices is True
     assert list(args.report_to) == []
-    assert (args.save_steps, args.save_total_limit) == (3, 2)
+    assert args.save_steps == 3
+    assert args.save_total_limit is None, "the Trainer would delete the newest checkpoint at the end of a run"
 
 
 def test_several_gpus_in_one_process_are_refused_with_both_ways_out() -> None:

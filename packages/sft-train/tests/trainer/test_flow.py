@@ -45,7 +45,12 @@ def test_steps_and_fractions_count_over_the_whole_run() -> None:
     assert steps_of(Moments("steps", 4), 6, 10) == [4, 8, 10]
     assert steps_of(Moments("steps", 0.25), 6, 10) == [3, 6, 9, 10]
     assert steps_of(Moments("steps", 0.001), 6, 3) == [1, 2, 3]
-    assert steps_of(Moments("epoch"), 6, 12) == steps_of(Moments("no"), 6, 12) == steps_of(Moments("best"), 6, 12) == []
+    assert steps_of(Moments("no"), 6, 12) == steps_of(Moments("best"), 6, 12) == []
+
+
+def test_an_epoch_is_saved_at_its_last_step_also_where_the_run_cuts_it_short() -> None:
+    assert steps_of(Moments("epoch"), 6, 12) == [6, 12]
+    assert steps_of(Moments("epoch"), 6, 15) == [6, 12, 15]
 
 
 def checkpoints(folder: Path) -> list[int]:

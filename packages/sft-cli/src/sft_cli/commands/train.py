@@ -11,10 +11,14 @@ import click
 
 from sft_cli.invocation import Invocation
 from sft_cli.options import config_options, example
+from sft_cli.visible import visible
 
 if TYPE_CHECKING:
     from sft_schema import SftConfig
     from sft_schema.record import Manifest, RunSummary
+
+_TEMPORARY_FAILURE = 75
+"""EX_TEMPFAIL of sysexits.h: trying again is what helps."""
 
 
 @click.command(
@@ -36,10 +40,16 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> 
 
     from sft_cli.console import messages
     from sft_cli.progress import RunProgress
+    from sft_schema import StoppedEarlyError
     from sft_train.run import run
 
     with RunProgress(messages()) as progress:
-        run(cfg, progress)
+        try:
+            run(cfg, progress)
+        except StoppedEarlyError as stopped:
+            invocation.exit_code = _TEMPORARY_FAILURE
+            click.echo(visible(f"{stopped.message}.\n{invocation.when_stopped()}"), err=True)
+            return
     if progress.summary is not None and progress.manifest is not None:
         _conclude(cfg, progress.summary, progress.manifest)
 

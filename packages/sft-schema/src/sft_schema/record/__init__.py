@@ -1,5 +1,6 @@
 """The nouns of the data path, one class each."""
 
+from sft_schema.record.checkpoint import CheckpointManifest, StoredFile
 from sft_schema.record.inspect import InspectedToken
 from sft_schema.record.manifest import Manifest, SplitCounts
 from sft_schema.record.message import Conversation, Example, Message, Segment, Segments, Tokens, TrainSpan
@@ -10,6 +11,7 @@ from sft_schema.record.summary import GeneratedAnswer, RunSummary
 from sft_schema.record.token import RowOrigin, TokenizedSample
 
 __all__ = [
+    "CheckpointManifest",
     "Conversation",
     "Example",
     "GeneratedAnswer",
@@ -30,6 +32,7 @@ __all__ = [
     "Segments",
     "Span",
     "SplitCounts",
+    "StoredFile",
     "TokenizedSample",
     "Tokens",
     "TrainSpan",

@@ -2,6 +2,7 @@
 
 from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.choose import run_callbacks
+from sft_train.callback.interrupt import StopRequest
 from sft_train.callback.metrics import MetricsFile, read_metrics
 from sft_train.callback.observe import ObserverBridge
 from sft_train.callback.service import ServiceReport, services
@@ -11,6 +12,7 @@ __all__ = [
     "MetricsFile",
     "ObserverBridge",
     "ServiceReport",
+    "StopRequest",
     "read_metrics",
     "run_callbacks",
     "services",

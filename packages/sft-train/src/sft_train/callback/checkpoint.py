@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from sft_train.checkpoint.modes import make_readable
-
 
 class CheckpointRecord(TrainerCallback, ExportableState):
     """Keeps with each checkpoint what a run must share with it to go on from it.
 
-    The Trainer writes `state()` into trainer_state.json, the last file of a checkpoint: there is no moment at
-    which a checkpoint exists without its record. `sft_train.checkpoint` reads it back.
+    The Trainer writes `state()` into trainer_state.json, and `sft_train.checkpoint` reads it back.
 
     Args:
         identity: see `sft_train.checkpoint.run_identity`.
@@ -45,8 +41,3 @@ class CheckpointRecord(TrainerCallback, ExportableState):
     ) -> None:
         """See `on_step_end`."""
         self.on_step_end(args, state, control)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Lets others read the checkpoint, as far as the umask does."""
-        if state.is_world_process_zero:
-            make_readable(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -48,6 +48,6 @@ def run_callbacks(
         others.append(StepProfiler(out, cfg.profiler_steps, cfg.profiler_steps_start, args.process_index))
     if args.process_index > 0:
         return [record, *others]
-    metrics = MetricsFile(out / "metrics.jsonl", resumed_step)
+    metrics = MetricsFile(out / "metrics.jsonl", resumed_step, checkpoint and checkpoint.logged)
     board = [tensorboard_callback(out / "runs")] if cfg.use_tensorboard else []
     return [record, metrics, *board, *reports, ObserverBridge(observer), *others]

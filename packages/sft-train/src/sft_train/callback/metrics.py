@@ -16,13 +16,16 @@ class MetricsFile(TrainerCallback):
         path: the file.
         resumed_step: step of the checkpoint that the run goes on from. Lines of later steps are dropped: these
             steps are done again. None for a run that begins anew: the file is emptied.
+        known: lines of that very step that the checkpoint knows of; what comes after is done again too, such as the
+            scores at the end of a run. None keeps them all.
     """
 
-    def __init__(self, path: Path, resumed_step: int | None) -> None:
+    def __init__(self, path: Path, resumed_step: int | None, known: int | None = None) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = read_metrics(path) if resumed_step is not None else []
-        kept = [line for line in lines if line["step"] <= (resumed_step or 0)]
+        kept = [line for line in lines if line["step"] < (resumed_step or 0)]
+        kept += [line for line in lines if line["step"] == resumed_step][:known]
         path.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
 
     def on_log(

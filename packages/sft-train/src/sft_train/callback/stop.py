@@ -36,6 +36,13 @@ class EarlyStop(TrainerCallback):
     def __init__(self, patience: int, observer: Observer) -> None:
         self.patience, self.observer = patience, observer
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A run that was killed after its last evaluation and checkpoint goes no further when it is resumed."""
+        if any(line["step"] == state.global_step for line in state.log_history if "eval_loss" in line):
+            self.on_evaluate(args, state, control)
+
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Looks at all evaluations of the run so far."""
         measured = [(line["eval_loss"], line["step"]) for line in state.log_history if "eval_loss" in line]

@@ -1,4 +1,4 @@
-"""The final model."""
+"""The files of a model: the same in every checkpoint and in the result."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from sft_train.checkpoint.modes import make_readable
 
-
-def save_model(model: Any, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, folder: Path) -> None:
+def write_model(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
+    folder: Path,
+    state_dict: dict[str, Any] | None = None,
+) -> None:
     """Writes all that is needed to use the model: weights or adapter, configs, tokenizer and chat template.
 
     Beside an adapter there is no config.json: transformers would take the folder for a whole model and miss the
@@ -19,13 +22,18 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, 
     Args:
         model: bare, or with an adapter (which alone is written then).
         tokenizer: with the chat template of the training; or the processor around it.
-        folder: `output_dir`.
+        folder: made if absent.
+        state_dict: the weights, where they are not those in `model`.
     """
     bare: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    given = {} if state_dict is None else {"state_dict": state_dict}
+    trained_with = bare.config.use_cache
     # The Trainer turns the cache off to train; whoever loads the model wants it for generation.
     bare.config.use_cache = True
-    model.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder, **given)
+    finally:
+        bare.config.use_cache = trained_with
     if bare.generation_config is not None:
         bare.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    make_readable(folder)

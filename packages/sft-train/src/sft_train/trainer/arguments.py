@@ -44,7 +44,6 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
         **_optimizer(cfg),
         **_checkpointing(cfg),
         **_moments(cfg),
-        save_total_limit=cfg.save_total_limit,
         save_only_model=cfg.save_only_model,
         metric_for_best_model=cfg.metric_for_best_model,
         greater_is_better=bool(cfg.greater_is_better),

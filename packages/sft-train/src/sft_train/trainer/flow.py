@@ -24,7 +24,7 @@ class Moments:
     """When one thing is done. It depends on the step alone, so it is the same after a resume.
 
     Attributes:
-        strategy: `steps`, or another way that no step decides about.
+        strategy: `steps`; or `epoch`, after the last step of each; or another way that no step decides about.
         steps: steps between two times; below 1 a fraction of the run.
         per_epoch: times in each epoch, the last at its end.
     """
@@ -35,10 +35,12 @@ class Moments:
 
     def due(self, step: int, steps_per_epoch: int, max_steps: int) -> bool:
         """Whether it is done after optimizer step `step`, which counts from 1; after the last one in any case."""
+        place = (step - 1) % steps_per_epoch + 1
+        if self.strategy == "epoch":
+            return place == steps_per_epoch or step >= max_steps
         if self.strategy != "steps":
             return False
         if self.per_epoch:
-            place = (step - 1) % steps_per_epoch + 1
             done, before = (each * self.per_epoch // steps_per_epoch for each in (place, place - 1))
             return done > before or step >= max_steps
         steps = self.steps or math.inf
@@ -46,7 +48,7 @@ class Moments:
 
 
 class Flow(TrainerCallback):
-    """Sets the Trainer's control at the end of each step and epoch.
+    """Sets the Trainer's control at the end of each step.
 
     Args:
         cfg: when to log, evaluate and save.
@@ -60,6 +62,7 @@ class Flow(TrainerCallback):
         self.evaluation = Moments(cfg.eval_strategy if evaluates else "no", cfg.eval_steps, cfg.evals_per_epoch)
         self.saving = Moments(cfg.save_strategy, cfg.save_steps, cfg.saves_per_epoch)
         self.save_first_step = cfg.save_first_step
+        self._saved: int | None = None
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The first step is always logged."""
@@ -74,10 +77,16 @@ class Flow(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """An epoch that the run's end cuts short counts as well."""
-        control.should_evaluate = control.should_evaluate or self.evaluation.strategy == "epoch"
-        control.should_save = control.should_save or self.saving.strategy == "epoch"
-        self._log_before_best(control)
+        """Everything at the end of an epoch is done at its last step, so that a checkpoint there lacks none of it.
+
+        What is left is an epoch that was cut short by something else than its last step.
+        """
+        early = control.should_training_stop and state.global_step != self._saved
+        control.should_save = control.should_save or (early and self.saving.strategy == "epoch")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remembers what need not be saved again."""
+        self._saved = state.global_step
 
     def _log_before_best(self, control: TrainerControl) -> None:
         """An evaluation may lead to a checkpoint, which does not hold the losses since the last log line."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +17,13 @@ from transformers import (
     DefaultFlowCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import SaveStrategy
 
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
-from sft_train.checkpoint import STATE
+from sft_train.callback.interrupt import ignore_in_worker
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
@@ -37,10 +34,11 @@ from sft_train.trainer.noise import EmbeddingNoise
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
+from sft_train.trainer.saving import SavingTrainer
 from sft_train.trainer.throughput import Throughput
 
 
-class SftTrainer(Trainer):
+class SftTrainer(SavingTrainer):
     """Trains on the rows of a preparation.
 
     What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the weight of
@@ -91,7 +89,7 @@ class SftTrainer(Trainer):
             processing_class=saved_with_model(prepared, tokenizer),
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
-        self.model_accepts_loss_kwargs = True
+        self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
         plain = summed_loss(self.model, cfg, self.call)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
@@ -119,16 +117,6 @@ class SftTrainer(Trainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def use_weights_for_answers(self) -> None:
-        """Puts the weights that are to be evaluated and saved into the model, until the next training step.
-
-        A schedule-free optimizer trains at one point and answers from another, the average of where it has been;
-        all others train the weights that answer.
-        """
-        settle = getattr(self.optimizer, "eval", None)
-        if settle is not None:
-            settle()
-
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trains; the model then holds the weights that answer."""
         outcome = super().train(*args, **kwargs)
@@ -144,6 +132,7 @@ class SftTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
+            worker_init_fn=ignore_in_worker,
         )
 
     def get_batch_samples(
@@ -154,7 +143,7 @@ class SftTrainer(Trainer):
         That is a sum over all processes, float32 `[]`: the number of trained tokens where the data give no weights.
         """
         self.throughput.begin_step()
-        if self.state.global_step >= self.state.max_steps:
+        if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
             # Resumed where the run had ended already; the Trainer would do one step too many.
             self.control.should_training_stop = True
             return [], torch.zeros(())
@@ -201,12 +190,21 @@ class SftTrainer(Trainer):
             TrainingError: it is not a number.
         """
         step = self.state.global_step
-        if self._evaluated is None or self._evaluated[0] != step:
-            self._evaluated = (step, self.held_out_loss())
-            self.log({f"{metric_key_prefix}_loss": self._evaluated[1]})
-        metrics = {f"{metric_key_prefix}_loss": self._evaluated[1]}
+        loss = self._known_loss(step)
+        if loss is None:
+            loss = self.held_out_loss()
+            self.log({f"{metric_key_prefix}_loss": loss})
+        self._evaluated = (step, loss)
+        metrics = {f"{metric_key_prefix}_loss": loss}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _known_loss(self, step: int) -> float | None:
+        """The held-out loss of these weights, where it was measured already: in this process or before a resume."""
+        if self._evaluated is not None:
+            return self._evaluated[1] if self._evaluated[0] == step else None
+        logged = [line["eval_loss"] for line in self.state.log_history if line["step"] == step and "eval_loss" in line]
+        return logged[-1] if logged else None
 
     def held_out_loss(self) -> float:
         """The same without logging it."""
@@ -238,43 +236,10 @@ class SftTrainer(Trainer):
             logs = logs | self.throughput.rates()
         super().log(logs, start_time)
 
-    def best_step(self) -> int | None:
-        """Step whose weights the model has after training with `load_best_model_at_end`; None without.
-
-        Raises:
-            TrainingError: its checkpoint is gone, and these are the last weights.
-        """
-        if not self.args.load_best_model_at_end:
-            return None
-        if self.state.best_model_checkpoint is None:
-            message = f"the checkpoint of the best step, {self.state.best_global_step}, is gone"
-            fix = "put it back and resume, or set `load_best_model_at_end: false` for the last weights"
-            raise TrainingError(message, fix=fix)
-        return self.state.best_global_step
-
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Leaves out evaluations that no checkpoint follows: their weights cannot be brought back."""
-        kept = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
-        return kept and super()._determine_best_metric(metrics, trial)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Saves the weights that answer; the optimizer's state leads back to those that train.
-
-        A folder of the same name is made incomplete until it is written anew.
-        Such a folder is left of a killed run. A second kill, half-way through writing it, would leave new weights
-        beside an old optimizer under an old record that says they belong together.
-        """
-        if self.is_world_process_zero():
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            (folder / STATE).unlink(missing_ok=True)
-        self.use_weights_for_answers()
-        super()._save_checkpoint(model, trial)
-
     def _load_best_model(self) -> None:
         """With these weights the last evaluation holds no longer."""
-        self.use_weights_for_answers()  # or the optimizer would lead the best weights on to its own point later
         super()._load_best_model()
-        self._evaluated = None
+        self._evaluated = (-1, math.nan)
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
         """6 per weight and token, with the weights counted once and not at every step."""
