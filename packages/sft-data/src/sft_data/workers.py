@@ -110,7 +110,7 @@ def _found(shard: ShardInfo) -> ShardInfo:
 
 
 @contextmanager
-def _spawned(cfg: SftConfig, tokenizer: TextTokenizer, folder: Path, processes: int) -> Iterator[Workers]:
+def _spawned(cfg: SftConfig, tokenizer: TextTokenizer, folder: Path, processes: int) -> Generator[Workers]:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
     pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start, initargs=(cfg, tokenizer, folder))
     try:
