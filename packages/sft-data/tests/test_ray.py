@@ -150,7 +150,7 @@ def test_a_worker_with_other_versions_refuses_to_work(workspace: Any, monkeypatc
 def test_a_preparation_whose_reader_was_killed_goes_on_where_it_was(
     workspace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command starts a cluster of its own, all of which ends with it."""
+    """The command starts a cluster of its own, whose workers end with it."""
     config = workspace.folder / "run.json"
     config.write_text(json.dumps(settings(workspace, "killed", dataset_num_proc=2)), encoding="utf-8")
     script = workspace.folder / "prepare_it.py"
@@ -160,19 +160,19 @@ def test_a_preparation_whose_reader_was_killed_goes_on_where_it_was(
         encoding="utf-8",
     )
     command = [sys.executable, str(script), "prepare", str(config), "--engine", "ray"]
-    reader = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    reader = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     place = workspace.folder / "killed"
     while len(list(place.glob(".*/shard-*.json"))) < 3 and reader.poll() is None:
         time.sleep(0.005)
-    cluster = descendants(reader.pid)
+    workers = [each for each in descendants(reader.pid) if name_of(each) in ("ray::_work", "ray::IDLE")]
     reader.kill()
     reader.wait()
-    assert cluster
+    assert workers
     assert not list(place.glob("*/manifest.json")), "it was done before it was killed"
-    deadline = time.monotonic() + 60
-    while (alive := [each for each in cluster if Path(f"/proc/{each}").exists()]) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while any(name_of(each) for each in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not alive
+    assert not [each for each in workers if name_of(each)]
     monkeypatch.setattr(block, "_MOST_ROWS", 1)
     kept = {file: file.stat().st_mtime_ns for file in place.glob(".*/shard-*.arrow")}
     killed = prepare(workspace.config(**settings(workspace, "killed", dataset_num_proc=2)), engine="ray")
@@ -187,6 +187,13 @@ def descendants(process: int) -> list[int]:
     return [pid for child in found.stdout.split() for pid in (int(child), *descendants(int(child)))]
 
 
+def name_of(process: int) -> str | None:
+    try:
+        return Path(f"/proc/{process}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
 def test_ray_that_is_not_installed_and_two_ways_to_share_out_are_refused(
     workspace: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,15 +206,14 @@ def test_ray_that_is_not_installed_and_two_ways_to_share_out_are_refused(
     assert "sft-data[ray]" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_not_there_is_named(workspace: Any) -> None:
-    """In a process of its own: Ray gives up in a second only if told before it is imported."""
+def test_a_cluster_that_is_not_there_is_named_at_once(
+    workspace: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the other tests' cluster may be joined still
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     config = workspace.folder / "run.json"
     config.write_text(json.dumps(settings(workspace, "x")), encoding="utf-8")
-    nowhere = {"RAY_ADDRESS": "127.0.0.1:1", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
-    command = [sys.executable, "-c", "import sys; from sft_data.command import main; sys.exit(main(sys.argv[1:]))"]
-    done = subprocess.run(
-        [*command, "prepare", str(config), "--engine", "ray"],
-        env=os.environ | nowhere, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "Ray cluster 127.0.0.1:1: cannot be reached" in done.stderr
+    assert main(["prepare", str(config), "--engine", "ray"]) == 2
+    assert "Ray cluster 127.0.0.1:1: cannot be reached" in capsys.readouterr().err
+    assert not list((workspace.folder / "x").glob("*/*"))

@@ -9,6 +9,7 @@ cluster. A task whose worker is killed is done again by another one: it writes t
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from sft_schema import DataError, SftConfig, SftError
 _TRIES = 4
 """At a task, when its worker is killed again and again: by a row that takes all memory, say."""
 _SECONDS_TO_END = 60.0
+_SECONDS_TO_ANSWER = 30.0
 _SHARE = "run it in, and set `dataset_prepared_path` to, folders that all machines of the cluster share"
 
 
@@ -97,12 +99,20 @@ def _connect(ray: Any, address: str | None, processes: int | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address:
+            _knock(address)
             ray.init(address=address, **quiet)
         else:  # `local`: never a cluster that happens to run here
             ray.init(address="local", num_cpus=processes, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         fix = "start it with `ray start --head`, or unset RAY_ADDRESS to use this machine alone"
         raise DataError(f"cannot be reached: {error}", where=f"Ray cluster {address or 'local'}", fix=fix) from None
+
+
+def _knock(address: str) -> None:
+    """Raises OSError for an address where nobody listens: Ray itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 @dataclass(frozen=True, slots=True)
