@@ -17,7 +17,8 @@ def quiet_ray() -> str | None:
     """Keeps Ray from reporting its use, and from starting workers by `uv run` in a copy of the working folder.
 
     A cluster of this process's own listens on all addresses of the machine, so only who has its token may give it
-    work. Ray reads all this when it is imported: later it is left as it is.
+    work: a token of its own, where newer versions of Ray keep one in the home folder, and older ones ask for none. Ray
+    reads all this when it is imported: later it is left as it is.
 
     Returns:
         The address of the cluster, if there is one.

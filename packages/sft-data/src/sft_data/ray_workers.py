@@ -104,7 +104,10 @@ def _connect(ray: Any, address: str | None, processes: int | None) -> None:
         else:  # `local`: never a cluster that happens to run here
             ray.init(address="local", num_cpus=processes, include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        fix = "start it with `ray start --head`, or unset RAY_ADDRESS to use this machine alone"
+        fix = (
+            "start it with `ray start --head`, or unset RAY_ADDRESS to use this machine alone; "
+            "to one that wants a token, also set RAY_AUTH_MODE=token"
+        )
         raise DataError(f"cannot be reached: {error}", where=f"Ray cluster {address or 'local'}", fix=fix) from None
 
 
