@@ -52,7 +52,9 @@ def faults() -> list[str]:
     three_halves, two = _low(np.array([1.5], np.float32)), _low(np.array([2.0], np.float32))
     tie = Handle(np.array([1 + 3 * 2.0**-8], np.float32), tl.float32)  # half-way: to even is up, and cutting is down
     scalar = interpreter._implicit_cvt(0.5)
-    total = Reduce(0, None, False).sum(tl.tensor(_low(np.array([1.5, 2.0], np.float32)), tl.block_type(tl.bfloat16, [2])))
+    total = Reduce(0, None, False).sum(
+        tl.tensor(_low(np.array([1.5, 2.0], np.float32)), tl.block_type(tl.bfloat16, [2]))
+    )
     checks = {
         "bfloat16 sum of two": _high(builder.create_fadd(three_halves, two)) == 3.5,
         "bfloat16 reduction": _high(total.handle) == 3.5,

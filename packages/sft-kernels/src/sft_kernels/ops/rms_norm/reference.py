@@ -15,7 +15,7 @@ from sft_kernels.ops.rms_norm import output_dtype
 __all__ = ["backward", "forward"]
 
 
-def forward(  # noqa: PLR0913  (the raw op's arguments)
+def forward(
     x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float, offset: float, casting: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``(y, total, rstd)``; `total` is empty without a residual, `rstd` is float32 or float64, ``[...]``."""
