@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnbound=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnboundVariable=false
 """RMSNorm in triton. The rules that make one source right on GPUs and in the interpreter: docs/kernels.md.
 
 A program holds whole rows, several where they are short. The backward pass has a grid of fixed size whose programs
