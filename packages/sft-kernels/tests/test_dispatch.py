@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sft_kernels import dispatch, env, implementations, rms_norm, use_backend
 from sft_kernels.dispatch import Implementation, choose
@@ -87,6 +88,15 @@ def test_on_the_cpu_the_reference_runs_unless_the_interpreter_is_asked_for() -> 
     if not env.INTERPRETING:
         with pytest.raises(ValueError, match=r"on 'cpu', not on a GPU .*TRITON_INTERPRET=1 is needed"):
             rms_norm(X, backend="triton")
+
+
+@pytest.mark.skipif(not dispatch.HAS_TRITON, reason="needs triton")
+def test_on_a_gpu_triton_runs_and_the_reference_is_a_warning() -> None:
+    with FakeTensorMode():  # a device that need not be here
+        narrow, wide = (torch.empty(2, width, device="cuda") for width in (4096, 2**17))
+    assert choose("rms_norm", None, narrow, None, None) == "triton"
+    with pytest.warns(UserWarning, match=r"rms_norm runs in plain PyTorch, which is slow: \{'triton': 'rows have"):
+        assert choose("rms_norm", None, wide, None, None) == "reference"
 
 
 def test_rows_too_wide_for_a_program_and_unknown_dtypes_have_a_reason() -> None:
