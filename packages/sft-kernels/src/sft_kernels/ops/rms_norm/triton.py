@@ -3,8 +3,8 @@
 
 A program holds whole rows, several where they are short. The backward pass has a grid of fixed size whose programs
 walk over the rows and keep the weight's gradient in registers: one float32 row per program, summed afterwards in a
-fixed order, so the result is the same bits every time, whatever the number of multiprocessors. Two tensors are read and one is written
-per element, which is the floor.
+fixed order, so the result is the same bits every time, whatever the number of multiprocessors. Two tensors are read
+and one is written per element, which is the floor.
 """
 
 from typing import NamedTuple
