@@ -10,10 +10,11 @@ import sys
 import torch
 before = set(sys.modules)
 import sft_kernels
-from sft_kernels import cu_seqlens_from_lengths, flash_attn_varlen_func
+from sft_kernels import add_rms_norm, cu_seqlens_from_lengths, flash_attn_varlen_func
 x = torch.ones(5, 1, 4)
 boundaries = cu_seqlens_from_lengths([2, 3])
 flash_attn_varlen_func(x, x, x, boundaries, boundaries, 3, 3, causal=True)
+add_rms_norm(x, x, torch.ones(4, requires_grad=True))[0].sum().backward()
 roots = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(roots - set(sys.stdlib_module_names) - {"sft_kernels", "torch"}))
 """

@@ -1,6 +1,12 @@
-"""Varlen attention and packing helpers for fine-tuning; needs torch alone."""
+"""Ops for fine-tuning: varlen attention, fused layers, and helpers for packed batches.
 
+Importing it loads torch alone and defines the ops; triton is loaded when the first kernel runs.
+"""
+
+from sft_kernels import dispatch
 from sft_kernels.attention import flash_attn_varlen_func
+from sft_kernels.dispatch import implementations, use_backend
+from sft_kernels.ops.rms_norm import add_rms_norm, rms_norm
 from sft_kernels.packing import (
     cu_seqlens_from_lengths,
     cu_seqlens_from_position_ids,
@@ -12,12 +18,18 @@ from sft_kernels.packing import (
 )
 
 __all__ = [
+    "add_rms_norm",
     "cu_seqlens_from_lengths",
     "cu_seqlens_from_position_ids",
     "document_causal_mask",
     "document_ids_from_cu_seqlens",
     "flash_attn_varlen_func",
+    "implementations",
     "max_seqlen",
     "position_ids_from_cu_seqlens",
+    "rms_norm",
+    "use_backend",
     "validate_cu_seqlens",
 ]
+
+dispatch.check_environment()
