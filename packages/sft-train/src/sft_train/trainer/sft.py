@@ -27,6 +27,7 @@ from transformers.trainer_utils import SaveStrategy
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.checkpoint import STATE
+from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
@@ -34,6 +35,7 @@ from sft_train.optim.schedule import Run
 from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
+from sft_train.trainer.not_finite import TOGETHER, StepInHand
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
@@ -78,6 +80,7 @@ class SftTrainer(Trainer):
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
+        self._in_hand: StepInHand | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
         pictured = prepared.processor is not None
@@ -170,7 +173,10 @@ class SftTrainer(Trainer):
             tokens, trained, _ = counts.tolist()
         self.throughput.add(int(tokens), int(trained))
         # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
-        return batches, torch.where(counts[2] > 0, counts[2], 1.0).float()
+        weight = torch.where(counts[2] > 0, counts[2], 1.0).float()
+        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
+        self._in_hand = StepInHand(batches, rows, weight)
+        return batches, weight
 
     def compute_loss(
         self,
@@ -234,7 +240,7 @@ class SftTrainer(Trainer):
             return
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
-                raise _not_finite("loss", logs["loss"], self.state.global_step)
+                raise self._not_finite("loss", logs["loss"], self.state.global_step)
             logs = logs | self.throughput.rates()
         super().log(logs, start_time)
 
@@ -291,8 +297,22 @@ class SftTrainer(Trainer):
         if scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1:
             return norm
         if not math.isfinite(float(norm)):
-            raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
+            raise self._not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
+
+    def _not_finite(self, what: str, value: float, step: int) -> TrainingError:
+        """The error that names batch, rows and layer; with weights shared out over processes only the step."""
+        cause = ""
+        if self._in_hand is not None and self.accelerator.distributed_type not in TOGETHER:
+            cause = self._in_hand.cause(self.model, self._loss_again, self.train_dataset.store)
+        found = finding("not_finite", step, what=what, value=value, cause=cause)
+        return TrainingError(found.sentence, fix=found.advice)
+
+    def _loss_again(self, batch: Mapping[str, Any], weight: Tensor) -> Tensor:
+        """The loss of a micro batch of the step in hand."""
+        inputs = self._prepare_inputs(dict(batch))
+        with self.compute_loss_context_manager():
+            return self.compute_loss(self.model, inputs, num_items_in_batch=weight)
 
 
 def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
@@ -307,14 +327,6 @@ def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochR
     if cfg.packing_balance == "attention":
         rows.balance(cfg.gradient_accumulation_steps)
     return rows
-
-
-def _not_finite(what: str, value: float, step: int) -> TrainingError:
-    fix = (
-        "lower `learning_rate`, add `warmup_steps`, set `max_grad_norm: 1.0`; "
-        "`resume_from_checkpoint: true` goes on from the last checkpoint"
-    )
-    return TrainingError(f"the {what} is {value} at step {step}", fix=fix)
 
 
 class _EpochStart(TrainerCallback):
