@@ -21,7 +21,7 @@ Line = dict[str, Any]
 
 
 def falling(steps: int = 100, **changes: Any) -> list[Line]:
-    """A healthy run: the loss falls from 3 to 1, the rate by a cosine. A change is a value, or a function of the step."""
+    """A healthy run: the loss falls from 3 to 1, the rate by a cosine. Changes are values, or functions of the step."""
     lines = []
     for step in range(1, steps + 1):
         line: Line = {

@@ -71,7 +71,7 @@ def test_nothing_is_named_in_a_healthy_run(make: MakeConfig, settings: dict[str,
 SICK: dict[str, tuple[str, dict[str, Any]]] = {
     "a rate far too high": ("loss_diverged", {"learning_rate": "9", "max_steps": "5"}),
     "a rate far too low": ("loss_flat", {"learning_rate": "1e-6", "max_steps": "40"}),
-    "a rate that moves no weight": ("weights_frozen", {"learning_rate": "1e-12", "max_steps": "3"}),
+    "a rate that moves no weight": ("weights_frozen", {"learning_rate": "1e-30", "max_steps": "3"}),
     "a schedule that is flat": ("rate_flat", {"cosine_min_lr_ratio": "1.0", "max_steps": "14"}),
     "a warm-up longer than the run": ("warmup_too_long", {"warmup_steps": "9", "max_steps": "4"}),
     "rows of weights that no token has": (
@@ -105,18 +105,16 @@ def test_rows_that_are_masked_almost_whole_are_named(make: MakeConfig, tmp_path:
 
 
 def test_steps_that_train_nothing_are_named(make: MakeConfig, tmp_path: Path) -> None:
-    """`wrapped` cuts a long prompt into rows of its own."""
-    file = tmp_path / "prompt.jsonl"
-    messages = [{"role": "user", "content": "word " * 250}, {"role": "assistant", "content": "yes"}]
-    file.write_text(f"{json.dumps({'messages': messages})}\n" * 4, encoding="utf-8")
-    settings = {"packing_strategy": "wrapped", "sequence_len": "128", "excess_length_strategy": "keep"}
-    settings = settings if "keep" in _length_strategies() else {**settings, "excess_length_strategy": "truncate"}
-    cfg = make(datasets=f"[{{path: {file}}}]", max_steps="12", **settings)
-    assert "nothing_trained" in found(cfg)
-
-
-def _length_strategies() -> str:
-    return str(SftConfig.model_fields["excess_length_strategy"].annotation)
+    """`wrapped` cuts these samples just before their only trained token, and the first of a row is never trained."""
+    file = tmp_path / "cut.jsonl"
+    around = 22  # tokens of a conversation beside its question
+    asked = ["x" * (length - around) for length in (130, 129, *[256] * 6)]
+    rows = [[{"role": "user", "content": each}, {"role": "assistant", "content": "a"}] for each in asked]
+    file.write_text("".join(f"{json.dumps({'messages': row})}\n" for row in rows), encoding="utf-8")
+    settings = {"packing_strategy": "wrapped", "shuffle_merged_datasets": "false", "train_on_eos": "none"}
+    cfg = make(datasets=f"[{{path: {file}}}]", max_steps="5", **settings)
+    (found, *_) = run(cfg).findings
+    assert (found.code, found.step) == ("nothing_trained", 2)
 
 
 def test_adapters_that_do_not_reach_the_loss_are_named(make: MakeConfig, tmp_path: Path) -> None:
@@ -149,14 +147,14 @@ def test_a_finding_is_told_once_and_kept_everywhere(make: MakeConfig) -> None:
 
 def test_a_resumed_run_goes_on_with_what_was_found(make: MakeConfig, tmp_path: Path) -> None:
     few = write_conversations(tmp_path / "few.jsonl", 8, seed=3)
-    settings = {"learning_rate": "2e-2", "lr_scheduler": "constant", "datasets": f"[{{path: {few}}}]", "held": True}
-    settings |= {"save_strategy": "steps", "save_steps": "20", "save_total_limit": "9", "max_steps": "60"}
+    settings = {"learning_rate": "1e-2", "lr_scheduler": "constant", "datasets": f"[{{path: {few}}}]", "held": True}
+    settings |= {"save_strategy": "steps", "save_steps": "30", "save_total_limit": "9", "max_steps": "80"}
     whole = make(**settings)
     stages = Stages()
     summary = run(whole, stages)
     assert "eval_diverging" in [each.code for each in summary.findings]
     out = Path(whole.output_dir)
-    for step in (20, 40, 60):
+    for step in (30, 60):
         again, heard = tmp_path / f"again{step}", Stages()
         resumed = {"output_dir": str(again), "resume_from_checkpoint": str(out / f"checkpoint-{step}")}
         assert run(make(**settings | resumed), heard).findings == summary.findings
