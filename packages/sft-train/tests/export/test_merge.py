@@ -249,11 +249,6 @@ def test_the_run_of_an_adapter_is_found_beside_it_and_one_without_is_refused(
         assert found is not None
         assert (found.lora_r, where) == (4, folder)
         read_adapter(where)
-    text = (out / "sft_config.yaml").read_text(encoding="utf-8")
-    random = tmp_path / "random.yaml"
-    random.write_text(text.replace("reinit_weights: false", "reinit_weights: true"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"random weights[\s\S]*reinit_weights: false"):
-        adapter_run(random)
     run(config(max_steps="1", output_dir=str(tmp_path / "full")))
     with pytest.raises(ConfigError, match=r"trains all weights[\s\S]*holds a whole model"):
         adapter_run(tmp_path / "full")

@@ -60,7 +60,9 @@ class HealthMonitor(TrainerCallback, ExportableState):
             self._history.add(line["step"], line)
         warmup = args.get_warmup_steps(state.max_steps)
         schedule, model = self.cfg.lr_scheduler, kwargs["model"]
-        self._facts = RunFacts(state.max_steps, warmup, schedule, schedule in _STEADY, _vocabulary(model))
+        # Random weights may be worse than guessing, and soon are not.
+        vocabulary = None if self.cfg.reinit_weights else _vocabulary(model)
+        self._facts = RunFacts(state.max_steps, warmup, schedule, schedule in _STEADY, vocabulary)
         self._weights.begin(model)
 
     def on_log(

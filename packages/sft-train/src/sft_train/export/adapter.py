@@ -106,9 +106,8 @@ class Adapter:
         if weight.shape == change.shape:
             return change
         message = f"the adapter changes {name} by {[*change.shape]}, and the base model has {[*weight.shape]}"
-        raise DataError(
-            message, where=str(self.file), fix=f"use the base model that it was trained on, not {self.base}"
-        )
+        fix = f"name the base model that it was trained on in adapter_config.json, which says {self.base}"
+        raise DataError(message, where=str(self.file), fix=fix)
 
 
 def read_adapter(folder: Path) -> Adapter:

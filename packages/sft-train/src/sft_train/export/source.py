@@ -18,7 +18,7 @@ def adapter_run(source: str | Path) -> tuple[SftConfig | None, Path]:
         The config is None where nothing is known but the adapter: its base model is then taken as it is on disk.
 
     Raises:
-        ConfigError: the config cannot be read; the run has no adapter, or its base model had random weights.
+        ConfigError: the config cannot be read, or the run has no adapter.
     """
     path = Path(source)
     if path.is_dir():
@@ -28,16 +28,7 @@ def adapter_run(source: str | Path) -> tuple[SftConfig | None, Path]:
     else:
         cfg = load_config(str(source))
         path = Path(cfg.output_dir)
-    if cfg is not None:
-        _check(cfg, str(source))
-    return cfg, path
-
-
-def _check(cfg: SftConfig, source: str) -> None:
-    if cfg.adapter is None:
+    if cfg is not None and cfg.adapter is None:
         fix = f"nothing has to be merged: {cfg.output_dir} holds a whole model"
-        raise ConfigError([Issue("no_adapter", ("adapter",), "the run trains all weights", fix, file=source)])
-    if cfg.reinit_weights:
-        message = "the base model of this run had random weights, which no file holds"
-        fix = "train on a base model with weights: `reinit_weights: false`"
-        raise ConfigError([Issue("random_base", ("reinit_weights",), message, fix, file=source)])
+        raise ConfigError([Issue("no_adapter", ("adapter",), "the run trains all weights", fix, file=str(source))])
+    return cfg, path

@@ -88,14 +88,23 @@ def _loss_zero(history: History, facts: RunFacts) -> Values | None:
     return {} if last.loss == 0 and last.share != 0 else None
 
 
+def _near_zero(history: History) -> Values | None:
+    lines = history.train
+    if len(lines) <= _RECENT or lines[0].loss <= 10 * _LOW:
+        return None
+    now = _loss(lines[-_RECENT:])
+    return {"first": lines[0].loss, "loss": now} if 0 < now < _LOW else None
+
+
 def _loss_near_zero(history: History, facts: RunFacts) -> Values | None:
+    """Without held-out rows; with them it is told when they are looked at again."""
+    return None if history.evals else _near_zero(history)
+
+
+def _known_by_heart(history: History, facts: RunFacts) -> Values | None:
     """A held-out loss that is low too shows a task that is easy, and not rows learnt by heart."""
-    first, now = history.train[0].loss, _loss(history.train[-_RECENT:])
-    if len(history.train) <= _RECENT or first <= 10 * _LOW or not 0 < now < _LOW:
-        return None
-    if history.evals and history.evals[-1][1] < max(10 * now, 4 * _LOW):
-        return None
-    return {"first": first, "loss": now}
+    found = _near_zero(history)
+    return None if found is None or history.evals[-1][1] < max(10 * found["loss"], 4 * _LOW) else found
 
 
 def _loss_diverged(history: History, facts: RunFacts) -> Values | None:
@@ -215,4 +224,4 @@ _OF_TRAINING: dict[str, Detector] = {
     "rate_zero": _rate_zero,
     "rate_flat": _rate_flat,
 }
-_OF_EVALUATION: dict[str, Detector] = {"eval_diverging": _eval_diverging}
+_OF_EVALUATION: dict[str, Detector] = {"eval_diverging": _eval_diverging, "loss_near_zero": _known_by_heart}

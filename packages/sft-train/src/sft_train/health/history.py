@@ -16,7 +16,7 @@ class RunFacts:
         warmup: steps of the warm-up.
         schedule: `lr_scheduler`.
         steady: that schedule keeps the learning rate for most of the run.
-        vocabulary: tokens that the model knows; None when it does not say.
+        vocabulary: tokens that the model knows; None where its weights are random at first.
     """
 
     steps: int
