@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart"
 SFT = Path(sys.executable).with_name("sft")
@@ -203,12 +204,26 @@ def test_train_leaves_a_model_an_outcome_and_a_report(config: Path, folder: Path
     assert summary["steps"] == 4
     assert "step 4/4  loss" in done.stderr
     assert "Traceback" not in done.stderr
-    for text in ("Exact match", "Held-out loss", "wanted  ", "before  ", "after   ", str(out / "report.html")):
+    outcome = ("Exact match", "Held-out loss", "wanted  ", "before  ", "after   ", "health  nothing unusual")
+    for text in (*outcome, str(out / "report.html")):
         assert text in done.stdout
     report = (out / "report.html").read_text(encoding="utf-8")
     assert f"{summary['eval_loss_after']:.4f}" in report
     assert "<script" not in report
     assert "default-src &#39;none&#39;" in report or "default-src 'none'" in report
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_a_run_is_shown_at_once_at_the_end_and_in_the_report(config: Path, folder: Path) -> None:
+    short = ("--set", "do_causal_lm_eval=false", "--set", "test_datasets=[]", "--set", "learning_rate=9")
+    done = sft("train", config, *short, "--set", f"output_dir={folder / 'sick'}")
+    assert done.returncode == 0, done.stderr
+    assert "health: the loss is " in done.stderr
+    assert done.stderr.index("health: the loss is ") < done.stderr.index("step 4/4")
+    assert re.search(r"health  step 3: the loss is .* training has diverged\n {8}lower `learning_rate`", done.stdout)
+    report = (folder / "sick" / "report.html").read_text(encoding="utf-8")
+    assert "training has diverged" in report
+    assert '<a href="#health">' in report
 
 
 @pytest.mark.slow
@@ -227,6 +242,13 @@ def test_the_last_line_of_train_uses_the_model_and_an_adapter_on_it(config: Path
         used = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
         assert used.returncode == 0, used.stderr
         assert used.stdout
+    merged = folder / "merged"
+    done = sft("merge", adapter, "--out", merged, "--verify", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["verification"]["same"] is True
+    assert answer["changed"] == sum("lora_A" in name for name in load_file(adapter / "adapter_model.safetensors"))
+    assert load_file(merged / "model.safetensors").keys() == load_file(model / "model.safetensors").keys()
 
 
 @pytest.mark.slow

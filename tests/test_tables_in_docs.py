@@ -10,6 +10,7 @@ from sft_schema.attention import ALL_BACKENDS, HUB_KERNEL, LEAKS, AttentionBacke
 from sft_schema.config.rules import RULES
 from sft_schema.optim import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
 from sft_schema.plugin import GROUPS
+from sft_train.health import SYMPTOMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -96,6 +97,7 @@ TABLES = {
     "advice.md, ranges": range_lines(),
     "advice.md, sizes": size_lines(),
     "advice.md, rules": [f"`{rule.code}`" for rule in RULES],
+    "watching.md, findings": [f"| `{row.code}` | {row.seen} |" for row in SYMPTOMS.values()],
     "plugins.md, groups": [f"`{group}`" for group in GROUPS],
 }
 

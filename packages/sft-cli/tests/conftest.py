@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from sft_data import InspectedRow
-from sft_schema.record import GeneratedAnswer, InspectedToken, Manifest, RowOrigin, RunSummary, SplitCounts
+from sft_schema.record import (
+    GeneratedAnswer,
+    HealthFinding,
+    InspectedToken,
+    Manifest,
+    RowOrigin,
+    RunSummary,
+    SplitCounts,
+)
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -77,6 +85,7 @@ def summary() -> RunSummary:
         seconds=187.0,
         train_seconds=60.0,
         samples=answers,
+        findings=(HealthFinding(step=7, code="grad_spike", sentence="it <b>leaps</b>\x1b[2J", advice="lower it"),),
     )
 
 

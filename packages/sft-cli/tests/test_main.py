@@ -56,6 +56,7 @@ def test_the_surface_is_frozen() -> None:
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": shared,
+        "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
         "config": [],
         "config-schema": [],
     }
@@ -75,6 +76,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         ["validate", "--what", "a.yaml"],
         ["inspect", "a.yaml", "--count", "0"],
         ["inspect", "a.yaml", "--row", "-1"],
+        ["merge", "a.yaml"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +94,16 @@ def test_an_absent_config_ends_with_2_and_names_the_file(name: str, capsys: pyte
     assert "fix:" in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def test_merging_what_is_not_there_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source, said in (("no/such.yaml", "no/such.yaml"), (str(tmp_path), "adapter_config.json is missing")):
+        assert main(["merge", source, "--out", str(tmp_path / "out")]) == 2
+        shown = capsys.readouterr()
+        assert said in shown.err
+        assert "fix:" in shown.err
+        assert shown.out == ""
+    assert not (tmp_path / "out").exists()
 
 
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

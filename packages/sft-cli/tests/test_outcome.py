@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sft_cli.outcome import answers_text, duration, figures, figures_text, is_exact
+from sft_cli.outcome import answers_text, duration, figures, figures_text, health_text, is_exact
 from sft_schema.record import RunSummary
 
 
@@ -27,6 +27,14 @@ def test_what_was_not_measured_is_left_out() -> None:
     )
     names = {figure.name for figure in figures(bare)}
     assert names == {"Optimizer steps", "Tokens", "Time", "Speed", "Weights trained"}
+
+
+def test_findings_are_shown_with_their_advice_and_without_control_characters(summary: RunSummary) -> None:
+    first, second = health_text(summary).splitlines()
+    assert first.startswith("health  step 7: it <b>leaps</b>")
+    assert "\x1b" not in first
+    assert second == "        lower it [grad_spike]"
+    assert health_text(summary.model_copy(update={"findings": ()})) == "health  nothing unusual"
 
 
 def test_answers_show_prompt_wanted_before_and_after(summary: RunSummary) -> None:

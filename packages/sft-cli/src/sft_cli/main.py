@@ -25,6 +25,7 @@ COMMANDS = {
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
     "train": "Fine-tune a model as the config says.",
+    "merge": "Merge a trained adapter into its base model.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
 }

@@ -92,6 +92,16 @@ def figures_text(summary: RunSummary) -> str:
     return "\n".join(f"{name:<{names}}  {value:<{values}}  {note}".rstrip() for name, value, note in lines)
 
 
+def health_text(summary: RunSummary) -> str:
+    """What was not as in a healthy run, two lines each; one line where there was nothing."""
+    if not summary.findings:
+        return "health  nothing unusual"
+    lines = (
+        f"health  step {each.step}: {each.sentence}\n        {each.advice} [{each.code}]" for each in summary.findings
+    )
+    return visible("\n".join(lines))
+
+
 def is_exact(answer: str | None, wanted: str) -> bool:
     """Whether a generated answer counts as exact: white space around it aside, it is the wanted one."""
     return answer is not None and answer.strip() == wanted.strip()

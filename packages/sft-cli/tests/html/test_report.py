@@ -185,6 +185,16 @@ def test_a_bare_run_has_no_empty_sections(tmp_path: Path, manifest: Manifest) ->
     assert set(page.attribute("href")) == {"#figures", "#data", "#config"}
 
 
+def test_findings_have_a_section_of_their_own_where_there_are_any(
+    tmp_path: Path, summary: RunSummary, manifest: Manifest
+) -> None:
+    text = write_report(tmp_path, summary, [], manifest, None, "").read_text(encoding="utf-8")
+    assert "Step 7: it &lt;b&gt;leaps&lt;/b&gt;" in text
+    assert "<dd>lower it</dd>" in text
+    well = summary.model_copy(update={"findings": ()})
+    assert 'id="health"' not in write_report(tmp_path, well, [], manifest, None, "").read_text(encoding="utf-8")
+
+
 def test_a_long_row_is_cut_and_the_page_says_so(tmp_path: Path, summary: RunSummary, manifest: Manifest) -> None:
     tokens = tuple(InspectedToken(7, "x", True, 0, "user", "content", 0, 1.0, "turn") for _ in range(MAX_TOKENS + 1))
     row = InspectedRow(0, tokens, (RowOrigin("d", 0, "d:1"),))

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers import BitsAndBytesConfig
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import is_bitsandbytes_available
 
@@ -74,6 +76,57 @@ def keep_in_32_bits(layers: Iterable[nn.Module]) -> None:
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
     for layer in layers:
         manager.register_module_override(layer, "weight", {"optim_bits": 32})
+
+
+def rounded_as(weight: Tensor, quantised: BitsAndBytesConfig) -> Tensor:
+    """A weight after it was packed as a config says and unpacked again.
+
+    Args:
+        weight: float32 `[out, in]`, on the CPU.
+        quantised: see `sft_train.model.quantisation`.
+
+    Returns:
+        float32 of the same shape.
+    """
+    from bitsandbytes import functional, nn
+
+    if quantised.load_in_8bit:
+        eight: Any = nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False).to("cpu")
+        return functional.int8_vectorwise_dequant(eight.CB, eight.SCB).float()
+    four: Any = nn.Params4bit(
+        weight,
+        requires_grad=False,
+        compress_statistics=quantised.bnb_4bit_use_double_quant,
+        quant_type=quantised.bnb_4bit_quant_type,
+    ).to("cpu")
+    return functional.dequantize_4bit(four.data, four.quant_state).float().reshape(weight.shape)
+
+
+def unpack_4bit(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
+    """A weight that is stored in 4 bits.
+
+    Args:
+        weight: packed.
+        state: the tensors that are stored beside it, by their full names.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed.
+    """
+    require_bitsandbytes("the quantised base model")
+    from bitsandbytes import functional
+
+    found = functional.QuantState.from_dict(dict(state), torch.device("cpu"))
+    return functional.dequantize_4bit(weight, found)
+
+
+def unpack_8bit(weight: Tensor, scales: Tensor) -> Tensor:
+    """A weight that is stored in 8 bits, float32 `[out, in]`.
+
+    Args:
+        weight: int8 `[out, in]`.
+        scales: float32 `[out]`: the value that 127 stands for in each row.
+    """
+    return weight.float() * (scales.float() / 127)[:, None]
 
 
 def schedule_free_optimizers(optimizer: str) -> Any:

@@ -35,7 +35,7 @@ from sft_train.model import (
 from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
 from sft_train.quiet import without_progress_bars
-from sft_train.report import Course, summarise, write_config, write_summary
+from sft_train.report import Course, summarise, write_config, write_outcome
 from sft_train.trainer import SftTrainer, check_isolation, training_arguments
 
 
@@ -106,7 +106,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
-        write_summary(summary, out / "summary.json")
+        write_outcome(cfg, prepared.manifest, summary, out)
         for report in reports:
             report.end()
     PartialState().destroy_process_group()

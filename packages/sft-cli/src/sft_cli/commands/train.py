@@ -57,7 +57,7 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> 
 def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
     """Prints the outcome and writes the report."""
     from sft_cli.html import write_report
-    from sft_cli.outcome import answers_text, figures_text
+    from sft_cli.outcome import answers_text, figures_text, health_text
     from sft_data import inspect_rows
     from sft_train.callback import read_metrics
 
@@ -68,6 +68,7 @@ def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
     if summary.samples:
         click.echo(f"\n{answers_text(summary.samples)}")
     click.echo(f"\n{figures_text(summary)}\n")
+    click.echo(health_text(summary))
     click.echo(f"model   {out}")
     click.echo(f"report  {report}")
     click.echo(f"try it  {_how_to_use(out)}")

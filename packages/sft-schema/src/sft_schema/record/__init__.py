@@ -7,7 +7,7 @@ from sft_schema.record.message import Conversation, Example, Message, Segment, S
 from sft_schema.record.pack import PackedBatch, PackedRow, PackPlan
 from sft_schema.record.picture import Picture, Pictured, PictureSource
 from sft_schema.record.rendered import Region, Rendered, Span
-from sft_schema.record.summary import GeneratedAnswer, RunSummary
+from sft_schema.record.summary import GeneratedAnswer, HealthFinding, RunSummary
 from sft_schema.record.token import RowOrigin, TokenizedSample
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Conversation",
     "Example",
     "GeneratedAnswer",
+    "HealthFinding",
     "InspectedToken",
     "Manifest",
     "Message",

@@ -16,6 +16,24 @@ class GeneratedAnswer(BaseModel):
     after: str | None = None
 
 
+class HealthFinding(BaseModel):
+    """Something about a run that is not as in a healthy one. Each code is found once in a run.
+
+    Attributes:
+        step: optimizer step at which it was seen.
+        code: stable short name, such as `loss_diverged`.
+        sentence: what was seen, with the numbers, and what it means.
+        advice: what to do about it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    code: str
+    sentence: str
+    advice: str
+
+
 class RunSummary(BaseModel):
     """The outcome of a run.
 
@@ -37,6 +55,7 @@ class RunSummary(BaseModel):
         train_seconds: wall time of the training loop.
         resumed_from: checkpoint folder, when resumed.
         samples: generated answers.
+        findings: what was not as in a healthy run, in the order in which it was seen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,3 +77,4 @@ class RunSummary(BaseModel):
     train_seconds: float
     resumed_from: str | None = None
     samples: tuple[GeneratedAnswer, ...] = ()
+    findings: tuple[HealthFinding, ...] = ()

@@ -2,6 +2,7 @@
 
 from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.choose import run_callbacks
+from sft_train.callback.health import HealthMonitor
 from sft_train.callback.interrupt import StopRequest
 from sft_train.callback.metrics import MetricsFile, read_metrics
 from sft_train.callback.observe import ObserverBridge
@@ -9,6 +10,7 @@ from sft_train.callback.service import ServiceReport, services
 
 __all__ = [
     "CheckpointRecord",
+    "HealthMonitor",
     "MetricsFile",
     "ObserverBridge",
     "ServiceReport",

@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainingArguments
 from sft_schema import SftConfig
 from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.garbage import GarbageCollection
+from sft_train.callback.health import HealthMonitor
 from sft_train.callback.metrics import MetricsFile
 from sft_train.callback.observe import ObserverBridge
 from sft_train.callback.profile import StepProfiler
@@ -50,4 +51,5 @@ def run_callbacks(
         return [record, *others]
     metrics = MetricsFile(out / "metrics.jsonl", resumed_step, checkpoint and checkpoint.logged)
     board = [tensorboard_callback(out / "runs")] if cfg.use_tensorboard else []
-    return [record, metrics, *board, *reports, ObserverBridge(observer), *others]
+    health = HealthMonitor(cfg, observer, metrics)
+    return [record, metrics, *board, *reports, ObserverBridge(observer), health, *others]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,12 @@ class MetricsFile(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Writes one line."""
+        self.write(state.global_step, logs or {})
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Appends a line: the step and what is known of it."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+            file.write(json.dumps({"step": step, **values}) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

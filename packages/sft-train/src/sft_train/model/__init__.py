@@ -3,7 +3,7 @@
 from sft_train.model.architecture import check_architecture
 from sft_train.model.generation import set_generation_defaults
 from sft_train.model.load import load_model
-from sft_train.model.quantise import quantisation, weights_of
+from sft_train.model.quantise import quantisation, quantised_layers, settle_quantised, weights_of
 from sft_train.model.tokenizer import load_tokenizer
 from sft_train.model.unfrozen import freeze_others
 
@@ -13,6 +13,8 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "quantisation",
+    "quantised_layers",
     "set_generation_defaults",
+    "settle_quantised",
     "weights_of",
 ]

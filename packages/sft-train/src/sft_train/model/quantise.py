@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from sft_schema import ConfigError, Issue
 from sft_schema.config import QuantisationSection
@@ -79,6 +81,29 @@ def settle_quantised(model: PreTrainedModel, wanted: BitsAndBytesConfig) -> None
         raise ConfigError([Issue("nothing_quantised", (setting,), message, f"set `{setting}: false`")])
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
+
+
+def quantised_layers(folder: Path, wanted: BitsAndBytesConfig) -> set[str]:
+    """Names of the linear layers that a model loaded with `wanted` has in 4 or 8 bits; no weight is read.
+
+    Args:
+        folder: of the model, with config.json.
+        wanted: see `quantisation`.
+    """
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    head = model.get_output_embeddings()
+    skipped = wanted.llm_int8_skip_modules or []
+    return {
+        name
+        for name, each in model.named_modules()
+        if isinstance(each, nn.Linear) and each is not head and not _is_skipped(name, skipped)
+    }
+
+
+def _is_skipped(name: str, patterns: list[str]) -> bool:
+    """As transformers decides: the beginning of the name up to a dot, or its end."""
+    return any(re.match(rf"(?:{each})(?:(?<=\.)|(?=\.|$))", name) or name.endswith(each) for each in patterns)
 
 
 def weights_of(parameter: nn.Parameter) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from sft_schema.record import GeneratedAnswer, RunSummary
-from sft_train.callback import read_metrics
+from sft_schema.record import GeneratedAnswer, HealthFinding, RunSummary
+from sft_train.callback import HealthMonitor, read_metrics
 from sft_train.evaluate.score import Score
 from sft_train.model import weights_of
 from sft_train.trainer import SftTrainer
@@ -62,6 +62,7 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
         train_seconds=round(course.train_seconds, 2),
         resumed_from=None if course.resumed_from is None else str(course.resumed_from),
         samples=_samples(course.before, course.after, samples),
+        findings=_findings(trainer),
     )
 
 
@@ -71,6 +72,12 @@ def _samples(before: Score, after: Score, count: int) -> tuple[GeneratedAnswer, 
         GeneratedAnswer(prompt=prompt.text, wanted=prompt.wanted, before=was, after=now)
         for prompt, was, now in islice(answers, count)
     )
+
+
+def _findings(trainer: SftTrainer) -> tuple[HealthFinding, ...]:
+    """What the monitor saw; none in a process that has no monitor."""
+    monitors = [each for each in trainer.callback_handler.callbacks if isinstance(each, HealthMonitor)]
+    return tuple(found for monitor in monitors for found in monitor.found)
 
 
 def write_summary(summary: RunSummary, path: Path) -> None:

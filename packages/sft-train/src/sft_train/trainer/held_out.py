@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from sft_schema import TrainingError
 from sft_train.loss import SummedLoss, total_weight
+from sft_train.trainer.not_finite import TOGETHER, first_not_finite
 
 
 def held_out_loss(
@@ -32,10 +34,14 @@ def held_out_loss(
     """
     training = model.training
     model.eval()
-    nll, weight = 0.0, 0.0
+    nll, weight, cause = 0.0, 0.0, ""
     with torch.no_grad(), accelerator.autocast():
-        for batch in batches:
-            nll += float(summed(model, batch))
+        for number, batch in enumerate(batches):
+            part = float(summed(model, batch))
+            if not (cause or math.isfinite(part)) and accelerator.distributed_type not in TOGETHER:
+                found = first_not_finite(model, partial(summed, model, batch))
+                cause = f": first in batch {number + 1} of this process, in {found or 'the loss'}"
+            nll += part
             weight += total_weight(batch)
     model.train(training)
     if accelerator.num_processes > 1:
@@ -44,5 +50,5 @@ def held_out_loss(
     loss = nll / weight
     if not math.isfinite(loss):
         fix = "check the model: it gives this loss on held-out rows as it is now"
-        raise TrainingError(f"the held-out loss is {loss}", fix=fix)
+        raise TrainingError(f"the held-out loss is {loss}{cause}", fix=fix)
     return loss

@@ -7,15 +7,17 @@ layer has no mask at all (LFM2, Qwen3-Next). So the model is asked.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
-from sft_schema import BACKENDS, ConfigError, Issue, SftConfig
+from sft_schema import BACKENDS, ConfigError, Issue, SftConfig, TrainingError
 from sft_schema.attention import sharing_setting
 from sft_train.loss import ForwardCall, logits_at
+from sft_train.trainer.not_finite import first_not_finite
 
 _LENGTHS = (5, 9)
 _LIMIT = {"float32": 1e-3, "bfloat16": 5e-2}
@@ -34,6 +36,7 @@ def check_isolation(model: nn.Module, cfg: SftConfig, call: ForwardCall) -> None
 
     Raises:
         ConfigError: with the difference found.
+        TrainingError: the outputs are not numbers.
     """
     if sharing_setting(cfg) is None:
         return
@@ -42,6 +45,8 @@ def check_isolation(model: nn.Module, cfg: SftConfig, call: ForwardCall) -> None
     difference = _difference(model, call, dtype)
     if difference <= _LIMIT[dtype]:
         return
+    if math.isnan(difference):
+        raise _no_number(model, call)
     message = (
         f"{type(model).__name__} with {attn_implementation} mixes samples that share a row: outputs differ by "
         f"{difference:.2g} of the largest from those of the sample alone"
@@ -63,6 +68,17 @@ def _difference(model: nn.Module, call: ForwardCall, dtype: str) -> float:
         alone = logits_at(model, _batch(ids[_LENGTHS[0] :], _LENGTHS[1:], device), call)
     model.train(training)
     return float((packed - alone).abs().max() / alone.abs().max())
+
+
+def _no_number(model: nn.Module, call: ForwardCall) -> TrainingError:
+    """Whatever the model does to samples, it gives no numbers."""
+    embedding: Any = model.get_input_embeddings()
+    ids = torch.arange(1, _LENGTHS[0] + 1) * 7 % embedding.weight.shape[0]
+    batch = _batch(ids, _LENGTHS[:1], embedding.weight.device)
+    with torch.no_grad():
+        found = first_not_finite(model, lambda: logits_at(model, batch, call))
+    message = f"the model's outputs are not finite before training: first {found or 'its logits'}"
+    return TrainingError(message, fix="use a `base_model` whose weights are whole, or another `attn_implementation`")
 
 
 def _batch(ids: torch.Tensor, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:

@@ -120,11 +120,19 @@ class EpochRows(Sampler[list[Samples]]):
         """Optimizer steps of an epoch, of `accumulation` micro batches each; the last may have fewer."""
         return ceil(len(self) / accumulation)
 
+    def of_step(self, step: int, accumulation: int, count: int) -> list[list[Samples]]:
+        """The first `count` micro batches of an optimizer step, which counts from 0 over the run."""
+        first = step % self.steps(accumulation) * accumulation
+        return [self.batch(first + place) for place in range(count)]
+
     def __iter__(self) -> Iterator[list[Samples]]:
-        for number in range(len(self)):
-            first = (number * self._processes + self._process) * self._micro_batch_size
-            rows = range(first, min(first + self._micro_batch_size, len(self.plan)))
-            yield [self.plan.row(row) for row in rows] or [_BLANK]
+        return map(self.batch, range(len(self)))
+
+    def batch(self, number: int) -> list[Samples]:
+        """One micro batch of this process, counted from 0 in the epoch."""
+        first = (number * self._processes + self._process) * self._micro_batch_size
+        rows = range(first, min(first + self._micro_batch_size, len(self.plan)))
+        return [self.plan.row(row) for row in rows] or [_BLANK]
 
 
 def held_out_batches(

@@ -24,6 +24,7 @@ from transformers import (
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.callback.interrupt import ignore_in_worker
+from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
@@ -31,6 +32,7 @@ from sft_train.optim.schedule import Run
 from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
+from sft_train.trainer.not_finite import TOGETHER, StepInHand
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
@@ -76,6 +78,7 @@ class SftTrainer(SavingTrainer):
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
+        self._in_hand: StepInHand | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
         pictured = prepared.processor is not None
@@ -159,7 +162,10 @@ class SftTrainer(SavingTrainer):
             tokens, trained, _ = counts.tolist()
         self.throughput.add(int(tokens), int(trained))
         # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
-        return batches, torch.where(counts[2] > 0, counts[2], 1.0).float()
+        weight = torch.where(counts[2] > 0, counts[2], 1.0).float()
+        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
+        self._in_hand = StepInHand(batches, rows, weight)
+        return batches, weight
 
     def compute_loss(
         self,
@@ -232,7 +238,7 @@ class SftTrainer(SavingTrainer):
             return
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
-                raise _not_finite("loss", logs["loss"], self.state.global_step)
+                raise self._not_finite("loss", logs["loss"], self.state.global_step)
             logs = logs | self.throughput.rates()
         super().log(logs, start_time)
 
@@ -256,8 +262,22 @@ class SftTrainer(SavingTrainer):
         if scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1:
             return norm
         if not math.isfinite(float(norm)):
-            raise _not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
+            raise self._not_finite("norm of the gradient", float(norm), self.state.global_step + 1)
         return norm
+
+    def _not_finite(self, what: str, value: float, step: int) -> TrainingError:
+        """The error that names batch, rows and layer; with weights shared out over processes only the step."""
+        cause = ""
+        if self._in_hand is not None and self.accelerator.distributed_type not in TOGETHER:
+            cause = self._in_hand.cause(self.model, self._loss_again, self.train_dataset.store)
+        found = finding("not_finite", step, what=what, value=value, cause=cause)
+        return TrainingError(found.sentence, fix=found.advice)
+
+    def _loss_again(self, batch: Mapping[str, Any], weight: Tensor) -> Tensor:
+        """The loss of a micro batch of the step in hand."""
+        inputs = self._prepare_inputs(dict(batch))
+        with self.compute_loss_context_manager():
+            return self.compute_loss(self.model, inputs, num_items_in_batch=weight)
 
 
 def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
@@ -272,14 +292,6 @@ def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochR
     if cfg.packing_balance == "attention":
         rows.balance(cfg.gradient_accumulation_steps)
     return rows
-
-
-def _not_finite(what: str, value: float, step: int) -> TrainingError:
-    fix = (
-        "lower `learning_rate`, add `warmup_steps`, set `max_grad_norm: 1.0`; "
-        "`resume_from_checkpoint: true` goes on from the last checkpoint"
-    )
-    return TrainingError(f"the {what} is {value} at step {step}", fix=fix)
 
 
 class _EpochStart(TrainerCallback):
