@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from sft_schema import SftConfig, TrainingError
 from sft_schema.record import RunSummary
 from sft_train.callback import read_metrics
+from sft_train.checkpoint.manifest import write_manifest
 from sft_train.observer import Silent
 from sft_train.run import run
 from sft_train.testing import tiny_model, write_conversations
@@ -169,6 +170,7 @@ def test_a_checkpoint_from_before_the_monitor_is_resumed(make: MakeConfig) -> No
     state = json.loads(file.read_text(encoding="utf-8"))
     del state["stateful_callbacks"]["HealthMonitor"]
     file.write_text(json.dumps(state), encoding="utf-8")
+    write_manifest(file.parent)
     assert run(make(max_steps="4", resume_from_checkpoint="true", **settings)).steps == 4
     again = json.loads((Path(cfg.output_dir) / "checkpoint-4" / "trainer_state.json").read_text(encoding="utf-8"))
     assert "HealthMonitor" in again["stateful_callbacks"]
