@@ -79,7 +79,7 @@ def test_weights_may_be_frozen() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_torch_knows_the_op(backend: str) -> None:
-    check_registration(partial(qk_norm_rope, backend=backend), inputs(1, (2, 1), 4, 1))
+    check_registration(partial(qk_norm_rope, backend=backend), inputs(1, (2, 1), 4, 2))
 
 
 def test_what_does_not_fit_is_refused() -> None:

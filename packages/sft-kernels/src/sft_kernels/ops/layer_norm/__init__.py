@@ -66,11 +66,11 @@ class _LayerNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight, mean, rstd = ctx.saved_tensors
         needs_weight, needs_bias = ctx.needs_input_grad[1:3]
         dx, dweight, dbias = torch.ops.sft_kernels.layer_norm_backward(
-            grad, *ctx.saved_tensors, needs_weight or needs_bias, ctx.backend
+            grad, x, weight, mean, rstd, needs_weight or needs_bias, ctx.backend
         )
-        weight = ctx.saved_tensors[1]
         return (
             dx,
             dweight.to(weight.dtype) if needs_weight else None,

@@ -87,12 +87,13 @@ class _QkNormRope(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_q, grad_k):  # pyright: ignore[reportIncompatibleMethodOverride]
+        tensors = ctx.saved_tensors  # once: with checkpointing a second access is an error
         *how, backend = ctx.how
         of_q, of_k = ctx.needs_input_grad[2:4]
         dq, dk, dweight = torch.ops.sft_kernels.qk_norm_rope_backward(
-            grad_q, grad_k, *ctx.saved_tensors, *how, of_q or of_k, backend
+            grad_q, grad_k, *tensors, *how, of_q or of_k, backend
         )
-        kind = ctx.saved_tensors[2].dtype
+        kind = tensors[2].dtype
         weights = (dweight[0].to(kind) if of_q else None, dweight[1].to(kind) if of_k else None)
         return dq, dk, *weights, *(None,) * 8
 
