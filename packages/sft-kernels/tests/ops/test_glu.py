@@ -43,7 +43,10 @@ def test_results_and_gradients_are_as_accurate_as_plain_pytorch(dtype: torch.dty
     check_op(partial(swiglu, backend=backend), plain, inputs)
     check_op(partial(swiglu, backend=backend, **CLAMPED), partial(clamped, **CLAMPED), inputs)
     check_op(
-        partial(swiglu, gate_multiplier=0.5, backend=backend), lambda gate, up: F.silu(gate * 0.5) * up, inputs, factor=3
+        partial(swiglu, gate_multiplier=0.5, backend=backend),
+        lambda gate, up: F.silu(gate * 0.5) * up,
+        inputs,
+        factor=3,
     )
     for approximate in ("tanh", "none"):
         check_op(
@@ -117,7 +120,7 @@ def test_autocast_changes_nothing() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"up is torch.float32 \[2, 5\]"):
         swiglu(torch.ones(2, 4), torch.ones(2, 5))
-    with pytest.raises(ValueError, match="up is torch.float16"):
+    with pytest.raises(ValueError, match=r"up is torch\.float16"):
         geglu(torch.ones(2, 4), torch.ones(2, 4).half())
     with pytest.raises(ValueError, match="last dimension has to be even"):
         swiglu_packed(torch.ones(2, 5))

@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused() -> None:
         apply_rotary_pos_emb(q, k, cos, cos, rotary_dim=6)
     with pytest.raises(ValueError, match=r"cos is \[1, 2, 8\]"):
         apply_rotary_pos_emb(q, k, torch.ones(1, 2, 8), torch.ones(1, 2, 8))
-    with pytest.raises(ValueError, match="q is torch.float32"):
+    with pytest.raises(ValueError, match=r"q is torch\.float32"):
         apply_rotary_pos_emb(q, k.half(), torch.ones(1, 3, 8), torch.ones(1, 3, 8))
     with pytest.raises(ValueError, match="get no gradient"):
         apply_rotary_pos_emb(q, k, torch.ones(1, 3, 8, requires_grad=True), torch.ones(1, 3, 8))

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import PartialState
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from sft_data import Prepared, Progress, prepare
+from sft_kernels.replace import Replacements
 from sft_schema import SftConfig
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
 from sft_train.callback import ServiceReport, run_callbacks, services
 from sft_train.checkpoint import find_checkpoint, refuse_leftovers, run_identity, save_model
-from sft_train.compute import resolve_compute, set_float32_products
+from sft_train.compute import Compute, resolve_compute, set_float32_products
 from sft_train.evaluate import Examiner
 from sft_train.model import (
     check_architecture,
     freeze_others,
+    fuse_layers,
     load_model,
     load_tokenizer,
     quantisation,
@@ -74,8 +78,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    freeze_others(model, cfg)
-    model = add_adapter(model, cfg)
+    model, fused = _adapted(model, cfg, compute)
 
     callbacks = run_callbacks(cfg, tell, identity, checkpoint, args, reports)
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
@@ -98,7 +101,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
         write_config(cfg, out / "sft_config.yaml")
 
     after = examiner.score("after training")
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder)
+    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_summary(summary, out / "summary.json")
@@ -107,6 +110,15 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
+
+
+def _adapted(
+    model: PreTrainedModel, cfg: SftConfig, compute: Compute
+) -> tuple[PreTrainedModel | PeftModel, Replacements]:
+    """The model with its adapter and with fused layers, and which these are."""
+    freeze_others(model, cfg)
+    adapted = add_adapter(model, cfg)
+    return adapted, fuse_layers(adapted, cfg, compute)
 
 
 def _prepare(cfg: SftConfig, tell: Observer) -> Prepared:

@@ -15,8 +15,9 @@ from sft_kernels.replace.mlp import plan_glu
 from sft_kernels.replace.norm import plan_layer_norm, plan_rms_norm
 from sft_kernels.replace.plan import Change, Plan
 from sft_kernels.replace.rotary import plan_qk_norm_rope, plan_rope
+from sft_kernels.replace.trial import trial
 
-__all__ = ["OPS", "Replacements", "Row", "apply"]
+__all__ = ["OPS", "Replacements", "Row", "apply", "nothing"]
 
 _PLANS: dict[str, Callable[[nn.Module], Plan]] = {  # a module that one op takes is none of the later ones' business
     "qk_norm_rope": plan_qk_norm_rope,
@@ -77,7 +78,7 @@ class Replacements:
         self._done = []
 
 
-def apply(model: nn.Module, ops: Collection[str] | None = None) -> Replacements:
+def apply(model: nn.Module, ops: Collection[str] | None = None, device: str | None = None) -> Replacements:
     """Replaces forwards of the model's modules by this package's ops.
 
     It works on a model with adapters of peft and with gradient checkpointing; call it when adapters are in place, and
@@ -86,6 +87,8 @@ def apply(model: nn.Module, ops: Collection[str] | None = None) -> Replacements:
     Args:
         model: of any structure; what is not recognised is left as it is.
         ops: some of `OPS`; None is all of them, and then it is no error when one finds nothing.
+        device: where the model will run, such as ``"cuda"``: each op is first tried there against its reference, and
+            replaces nothing where they differ. None tries nothing.
 
     Returns:
         What was replaced, what was not and why, and the way back.
@@ -99,20 +102,8 @@ def apply(model: nn.Module, ops: Collection[str] | None = None) -> Replacements:
         raise ValueError(f"replace.apply: there is no op {unknown[0]!r}; choose from {', '.join(OPS)}")
     rows: list[Row] = []
     done: list[Change] = []
-    taken: set[int] = set()
     for op in OPS if ops is None else [op for op in OPS if op in ops]:
-        for path, module in model.named_modules():
-            if id(module) in taken:
-                continue
-            plan = _PLANS[op](module)
-            if plan is None:
-                continue
-            reason = plan if isinstance(plan, str) else None
-            rows.append(Row(path, type(module).__name__, op, reason))
-            for change in () if isinstance(plan, str) else plan:
-                taken.add(id(change.module))
-                setattr(change.module, change.attribute, change.value)
-                done.append(change)
+        _replace(model, op, device, rows, done)
     replacements = Replacements(tuple(rows), done)
     missing = [op for op in ops or () if op not in replacements.replaced]
     if missing:
@@ -121,3 +112,23 @@ def apply(model: nn.Module, ops: Collection[str] | None = None) -> Replacements:
         raise ValueError(f"replace.apply: nothing in this model can be replaced by {missing[0]}: {why}; leave it out")
     return replacements
 
+
+def nothing() -> Replacements:
+    """What `apply` returns when nothing is replaced."""
+    return Replacements((), [])
+
+
+def _replace(model: nn.Module, op: str, device: str | None, rows: list[Row], done: list[Change]) -> None:
+    """Does one op's part, and adds to what was done."""
+    taken = {id(change.module) for change in done}
+    for path, module in model.named_modules():
+        plan = None if id(module) in taken else _PLANS[op](module)
+        if plan is None:
+            continue
+        if not isinstance(plan, str) and device is not None:
+            plan = trial(op, device) or plan
+        rows.append(Row(path, type(module).__name__, op, plan if isinstance(plan, str) else None))
+        for change in () if isinstance(plan, str) else plan:
+            taken.add(id(change.module))
+            setattr(change.module, change.attribute, change.value)
+            done.append(change)

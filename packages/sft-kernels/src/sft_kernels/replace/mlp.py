@@ -100,7 +100,7 @@ def _experts(module: nn.Module) -> Plan:
 
 
 def _gate(way: dict[str, Any]) -> Callable[..., Tensor]:
-    def _apply_gate(self: Any, gate_up: Tensor) -> Tensor:  # noqa: ARG001
+    def _apply_gate(self: Any, gate_up: Tensor) -> Tensor:
         return swiglu_packed(gate_up, **way)
 
     return _apply_gate

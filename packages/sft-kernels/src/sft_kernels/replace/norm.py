@@ -79,7 +79,7 @@ def _replaced(module: nn.Module, norm: Norm) -> Change:
 
 
 def plan_layer_norm(module: nn.Module) -> Plan:
-    """torch's own module over the last dimension."""
+    """Torch's own module over the last dimension."""
     if not isinstance(module, nn.LayerNorm):
         return None
     if type(module).forward is not nn.LayerNorm.forward:
@@ -89,8 +89,8 @@ def plan_layer_norm(module: nn.Module) -> Plan:
     return taken_reason(module) or [bound(module, _layer_norm)]
 
 
-def _layer_norm(self: Any, input: Tensor) -> Tensor:  # noqa: A002
+def _layer_norm(self: Any, input: Tensor) -> Tensor:
     """Under autocast on a GPU torch's own function computes and returns float32."""
     if input.is_cuda and torch.is_autocast_enabled("cuda"):
-        input = input.float()  # noqa: A001
+        input = input.float()
     return layer_norm(input, self.weight, self.bias, self.eps)

@@ -6,7 +6,7 @@ code and with a copy of that file's names in which this one is ours; the file's 
 
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -87,30 +87,25 @@ def _way_of(module: nn.Module) -> Way | str:
 @cache
 def _probed(function: Callable[..., Any]) -> Way | str:
     """The way whose results and gradients are the function's, for angles as wide as a head and for narrower ones."""
-    q, k = random(2, 3, 5, 8, seed=1), random(2, 1, 5, 8, seed=2)
     for way in WAYS:
-        ours, tried = _turned(way), 0
-        for width in (8, 6, 4):
-            cos, sin = (random(2, 5, width, seed=seed).detach() for seed in (3, 4))
-            try:
-                theirs = function(q, k, cos, sin)
-            except FAILURES:  # not a width for this function
-                continue
-            if any(x.shape != q.shape[:1] + x.shape[1:] for x in theirs):
-                return f"{NAME} of its file gives other shapes than it takes"
-            try:
-                same = agree(
-                    lambda q, k, c=cos, s=sin: function(q, k, c, s), lambda q, k, c=cos, s=sin: ours(q, k, c, s), [q, k]
-                )
-            except FAILURES:
-                same = False
-            if not same:
-                break
-            tried += 1
-        else:
-            if tried:
-                return way
+        seen = {_same(function, _turned(way), width) for width in (8, 6, 4)}
+        if False not in seen and True in seen:
+            return way
     return f"{NAME} of its file does not compute what rope does"
+
+
+def _same(function: Callable[..., Any], ours: Callable[..., Any], width: int) -> bool | None:
+    """Whether the two agree for angles of a width, or None where the function has no such width."""
+    q, k = random(2, 3, 5, 8, seed=1), random(2, 1, 5, 8, seed=2)
+    cos, sin = (random(2, 5, width, seed=seed).detach() for seed in (3, 4))
+    try:
+        function(q, k, cos, sin)
+    except FAILURES:
+        return None
+    try:
+        return agree(partial(function, cos=cos, sin=sin), partial(ours, cos=cos, sin=sin), [q, k])
+    except FAILURES:
+        return False
 
 
 @cache
@@ -153,7 +148,9 @@ def _norm_forward(forward: Any, way: Way, norm: Norm) -> Callable[..., Any]:
 
     inner = _with_ours(forward, turned)
 
-    def with_weights(self: Any, hidden_states: Tensor, position_embeddings: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def with_weights(
+        self: Any, hidden_states: Tensor, position_embeddings: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         cos, sin = position_embeddings
         angles = Angles(cos, self.q_norm.weight, self.k_norm.weight)
         return inner(self, hidden_states, (angles, sin), *args, **kwargs)
@@ -161,7 +158,7 @@ def _norm_forward(forward: Any, way: Way, norm: Norm) -> Callable[..., Any]:
     return with_weights
 
 
-def _unchanged(self: Any, hidden_states: Tensor) -> Tensor:  # noqa: ARG001
+def _unchanged(self: Any, hidden_states: Tensor) -> Tensor:
     """What a norm does whose work is done with the rotation."""
     return hidden_states
 

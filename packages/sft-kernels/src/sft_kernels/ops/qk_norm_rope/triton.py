@@ -145,7 +145,15 @@ def _forward(
     s = (tl.program_id(0) % n_tokens).to(tl.int64)
     pair, first, second, rest, inside = _columns(n_pairs, PAIRS, PASS, INTERLEAVED)
     at, found = table_row(
-        positions_ptr, b, s, positions_stride_b, positions_stride_s, table_stride_b, table_stride_s, n_positions, n_pairs
+        positions_ptr,
+        b,
+        s,
+        positions_stride_b,
+        positions_stride_s,
+        table_stride_b,
+        table_stride_s,
+        n_positions,
+        n_pairs,
     )
     cos_a, cos_b, sin_a, sin_b = table_pair(cos_ptr, sin_ptr, at, found, first, second, pair, HALF_WIDTH, ACC)
     eps = tl.cast(eps, ACC)
@@ -200,11 +208,17 @@ def _backward(
         b = tl.cast(token // n_tokens, tl.int64)
         s = tl.cast(token % n_tokens, tl.int64)
         at, found = table_row(
-            positions_ptr, b, s, positions_stride_b, positions_stride_s, table_stride_b, table_stride_s, n_positions, n_pairs
+            positions_ptr,
+            b,
+            s,
+            positions_stride_b,
+            positions_stride_s,
+            table_stride_b,
+            table_stride_s,
+            n_positions,
+            n_pairs,
         )
-        cos_a, cos_b, sin_a, sin_b = table_pair(
-            cos_ptr, sin_ptr, at, found, first, second, pair, HALF_WIDTH, ACC
-        )
+        cos_a, cos_b, sin_a, sin_b = table_pair(cos_ptr, sin_ptr, at, found, first, second, pair, HALF_WIDTH, ACC)
         grad_q = grad_q_ptr + b * grad_q_stride_b + s * grad_q_stride_s
         grad_k = grad_k_ptr + b * grad_k_stride_b + s * grad_k_stride_s
         q = q_ptr + b * q_stride_b + s * q_stride_s

@@ -31,9 +31,7 @@ def rotate(  # noqa: PLR0913
     )
 
 
-def rotate_(
-    x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | None, interleaved: bool, half_width: bool
-) -> None:
+def rotate_(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | None, interleaved: bool, half_width: bool) -> None:
     """`rotate` of one tensor, into that tensor."""
     x.copy_(rotate(x, None, cos, sin, positions, interleaved, half_width, False)[0])
 

@@ -139,7 +139,15 @@ def _rotate(
         first = pair
         second = pair + n_pairs
     at, found = table_row(
-        positions_ptr, b, s, positions_stride_b, positions_stride_s, table_stride_b, table_stride_s, n_positions, n_pairs
+        positions_ptr,
+        b,
+        s,
+        positions_stride_b,
+        positions_stride_s,
+        table_stride_b,
+        table_stride_s,
+        n_positions,
+        n_pairs,
     )
     cos_a, cos_b, sin_a, sin_b = table_pair(cos_ptr, sin_ptr, at, found, first, second, pair, HALF_WIDTH, ACC)
     rotary = 2 * n_pairs
