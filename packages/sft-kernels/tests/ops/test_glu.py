@@ -53,6 +53,7 @@ def test_results_and_gradients_are_as_accurate_as_plain_pytorch(dtype: torch.dty
             partial(geglu, approximate=approximate, backend=backend),
             lambda gate, up, kind=approximate: F.gelu(gate, approximate=kind) * up,
             inputs,
+            factor=4,
         )
 
 

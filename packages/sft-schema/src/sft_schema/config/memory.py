@@ -22,7 +22,7 @@ class MemorySection(Section):
     gradient_checkpointing_kwargs: CheckpointingKwargs = setting("How they are recomputed.", CheckpointingKwargs)
     activation_offloading: bool = setting("Keep activations in the host's memory until the backward pass.", False)
     fused_kernels: Literal["auto"] | bool | tuple[FusedKernel, ...] = setting(
-        "Ops of sft-kernels in place of the model's own layers: all that fit, or some; `auto` is all that fit on a CUDA "
+        "Ops of sft-kernels in place of the model's own layers: all that fit, or some; `auto` is all on a CUDA "
         "device and none elsewhere.",
         "auto",
     )

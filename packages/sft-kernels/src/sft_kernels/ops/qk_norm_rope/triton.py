@@ -357,12 +357,12 @@ def _heads_at_once(pairs: int, most: int) -> int:
 
 
 def specialisations() -> list[Specialisation]:
-    """Qwen3's heads and Gemma 3's, in bfloat16."""
+    """Qwen3's heads, Gemma 3's, and heads of which a part is turned, in bfloat16."""
     names = ("q", "k", "q_out", "k_out", "q_weight", "k_weight", "cos", "sin", "grad_q", "grad_k", "dq", "dk")
     types = {f"{name}_ptr": "*bf16" for name in names} | {"partial_ptr": "*fp32", "eps": "fp32", "offset": "fp32"}
     found: list[Specialisation] = []
-    for pairs, most in ((64, 32), (128, 8)):
-        constants = {"INTERLEAVED": False, "HALF_WIDTH": False, "PAIRS": pairs, "PASS": 0, "positions_ptr": None}
+    for pairs, rest, most in ((64, 0, 32), (128, 0, 8), (32, 256, 16)):
+        constants = {"INTERLEAVED": False, "HALF_WIDTH": False, "PAIRS": pairs, "PASS": rest, "positions_ptr": None}
         constants |= {"HEADS": _heads_at_once(pairs, most), "ACC": tl.float32}
         for kernel in (_forward, _backward):
             found.append(Specialisation(f"qk_norm_rope{kernel.fn.__name__}_{pairs}", kernel, types, constants, WARPS))

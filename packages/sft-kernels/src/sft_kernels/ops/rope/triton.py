@@ -15,7 +15,7 @@ from sft_kernels.ops.rope import turned
 
 __all__ = ["heads_of", "rotate", "rotate_", "specialisations"]
 
-ELEMENTS = 2048  # of pairs that a program holds at once
+ELEMENTS = 1024  # of pairs that a program holds at once
 WARPS = 4
 
 
@@ -24,25 +24,27 @@ def table_row(
     positions_ptr, b, s, positions_stride_b, positions_stride_s, table_stride_b, table_stride_s, n_positions, n_pairs
 ):
     """Where a token's angles begin, and how many pairs have any: a position outside the table has none."""
-    if positions_ptr is None:
-        return b * table_stride_b + s * table_stride_s, n_pairs
-    position = tl.load(positions_ptr + b * positions_stride_b + s * positions_stride_s).to(tl.int64)
-    found = tl.where(position >= n_positions, 0, n_pairs)
-    return position * table_stride_s, tl.where(position < 0, 0, found)
+    at = b * table_stride_b + s * table_stride_s
+    found = n_pairs
+    if positions_ptr is not None:
+        position = tl.load(positions_ptr + b * positions_stride_b + s * positions_stride_s).to(tl.int64)
+        at = position * table_stride_s
+        found = tl.where(position >= n_positions, 0, n_pairs)
+        found = tl.where(position < 0, 0, found)
+    return at, found
 
 
 @triton.jit
 def table_pair(cos_ptr, sin_ptr, at, found, first, second, pair, HALF_WIDTH: tl.constexpr, ACC: tl.constexpr):
     """Cosines and sines of the first and second of each pair; NaN where there are none."""
     mask = pair < found
-    if HALF_WIDTH:
-        cos = tl.load(cos_ptr + at + pair, mask=mask, other=float("nan")).to(ACC)
-        sin = tl.load(sin_ptr + at + pair, mask=mask, other=float("nan")).to(ACC)
-        return cos, cos, sin, sin
-    cos_a = tl.load(cos_ptr + at + first, mask=mask, other=float("nan")).to(ACC)
-    cos_b = tl.load(cos_ptr + at + second, mask=mask, other=float("nan")).to(ACC)
-    sin_a = tl.load(sin_ptr + at + first, mask=mask, other=float("nan")).to(ACC)
-    sin_b = tl.load(sin_ptr + at + second, mask=mask, other=float("nan")).to(ACC)
+    cos_a = tl.load(cos_ptr + at + (pair if HALF_WIDTH else first), mask=mask, other=float("nan")).to(ACC)
+    sin_a = tl.load(sin_ptr + at + (pair if HALF_WIDTH else first), mask=mask, other=float("nan")).to(ACC)
+    cos_b = cos_a
+    sin_b = sin_a
+    if not HALF_WIDTH:
+        cos_b = tl.load(cos_ptr + at + second, mask=mask, other=float("nan")).to(ACC)
+        sin_b = tl.load(sin_ptr + at + second, mask=mask, other=float("nan")).to(ACC)
     return cos_a, cos_b, sin_a, sin_b
 
 
@@ -294,14 +296,15 @@ def strides(x: Tensor | None) -> tuple[int, int, int]:
 
 
 def specialisations() -> list[Specialisation]:
-    """Llama's heads with angles per token, and GPT-OSS's with a table, each way."""
+    """Llama's heads with angles per token, GPT-OSS's with a table, and a part of neighbours in a head, each way."""
     types = {f"{name}_ptr": "*bf16" for name in ("q", "k", "q_out", "k_out", "cos", "sin")}
     types["positions_ptr"] = "*i64"
+    forms = (("given_64", 64, 0, False, False), ("cached_32", 32, 0, True, False), ("part_32", 32, 64, False, True))
     found: list[Specialisation] = []
-    for name, pairs, half_width in (("given_64", 64, False), ("cached_32", 32, True)):
+    for name, pairs, rest, cached, interleaved in forms:
         for back in (False, True):
-            constants = {"INTERLEAVED": False, "HALF_WIDTH": half_width, "BACK": back, "PAIRS": pairs, "PASS": 0}
+            constants = {"INTERLEAVED": interleaved, "HALF_WIDTH": cached, "BACK": back, "PAIRS": pairs, "PASS": rest}
             constants |= {"HEADS": heads_of(pairs, 32), "ACC": tl.float32}
-            constants |= {} if half_width else {"positions_ptr": None}
+            constants |= {} if cached else {"positions_ptr": None}
             found.append(Specialisation(f"rope_{name}_{'back' if back else 'there'}", _rotate, types, constants, WARPS))
     return found
