@@ -6,7 +6,11 @@ Importing it loads torch alone and defines the ops; triton is loaded when the fi
 from sft_kernels import dispatch
 from sft_kernels.attention import flash_attn_varlen_func
 from sft_kernels.dispatch import implementations, use_backend
+from sft_kernels.ops.glu import geglu, swiglu, swiglu_packed
+from sft_kernels.ops.layer_norm import layer_norm
+from sft_kernels.ops.qk_norm_rope import qk_norm_rope
 from sft_kernels.ops.rms_norm import add_rms_norm, rms_norm
+from sft_kernels.ops.rope import apply_rotary_pos_emb, rope, rope_cached
 from sft_kernels.packing import (
     cu_seqlens_from_lengths,
     cu_seqlens_from_position_ids,
@@ -19,15 +23,23 @@ from sft_kernels.packing import (
 
 __all__ = [
     "add_rms_norm",
+    "apply_rotary_pos_emb",
     "cu_seqlens_from_lengths",
     "cu_seqlens_from_position_ids",
     "document_causal_mask",
     "document_ids_from_cu_seqlens",
     "flash_attn_varlen_func",
+    "geglu",
     "implementations",
+    "layer_norm",
     "max_seqlen",
     "position_ids_from_cu_seqlens",
+    "qk_norm_rope",
     "rms_norm",
+    "rope",
+    "rope_cached",
+    "swiglu",
+    "swiglu_packed",
     "use_backend",
     "validate_cu_seqlens",
 ]

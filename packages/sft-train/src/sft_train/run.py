@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from sft_data import Prepared, Progress, prepare
+from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
@@ -22,11 +25,12 @@ from sft_train.checkpoint import (
     refuse_leftovers,
     run_identity,
 )
-from sft_train.compute import resolve_compute, set_float32_products
+from sft_train.compute import Compute, resolve_compute, set_float32_products
 from sft_train.evaluate import Examiner
 from sft_train.model import (
     check_architecture,
     freeze_others,
+    fuse_layers,
     load_model,
     load_tokenizer,
     quantisation,
@@ -83,8 +87,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    freeze_others(model, cfg)
-    model = add_adapter(model, cfg)
+    model, fused = _adapted(model, cfg, compute)
 
     stop = StopRequest(cfg.max_minutes, began, tell)
     callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
@@ -103,7 +106,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
         write_config(cfg, out / "sft_config.yaml")
 
     after = examiner.score("after training")
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder)
+    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
@@ -112,6 +115,9 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
+
+
+from sft_kernels.replace import Replacements
 
 
 def _train(

@@ -6,6 +6,8 @@ from typing import Literal
 
 from sft_schema.config.section import Section, setting
 
+FusedKernel = Literal["qk_norm_rope", "rope", "rms_norm", "layer_norm", "glu"]
+
 
 class CheckpointingKwargs(Section):
     """How activations are recomputed."""
@@ -19,6 +21,11 @@ class MemorySection(Section):
     gradient_checkpointing: bool = setting("Recompute activations in the backward pass.", False)
     gradient_checkpointing_kwargs: CheckpointingKwargs = setting("How they are recomputed.", CheckpointingKwargs)
     activation_offloading: bool = setting("Keep activations in the host's memory until the backward pass.", False)
+    fused_kernels: Literal["auto"] | bool | tuple[FusedKernel, ...] = setting(
+        "Ops of sft-kernels in place of the model's own layers: all that fit, or some; `auto` is all on a CUDA "
+        "device and none elsewhere.",
+        "auto",
+    )
     torch_compile: bool = setting("Compile the model with torch.compile.", False)
     torch_compile_backend: str | None = setting("Compiler to use; absent means inductor.", None, min_length=1)
     torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = (

@@ -74,9 +74,10 @@ BATCH_SEARCH = ("the batch size is not searched for", "remove it and lower `micr
 FLOAT8 = ("training in float8 is not implemented", "write `bf16: auto`")
 FLOAT32 = ("weights are kept in float32, and `bf16` says what is computed in", "remove it and write `bf16: auto`")
 KERNELS = (
-    "fused kernels are not implemented",
+    "this kernel is not implemented",
     "remove it: the model's own layers are used, which gives the same numbers",
 )
+FUSED = "`fused_kernels: auto` puts fused layers into the model on a GPU, with the same numbers"
 
 # Output and evaluation
 SAFETENSORS = ("weights are always saved as safetensors", "remove it")

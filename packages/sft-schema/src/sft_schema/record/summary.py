@@ -54,6 +54,8 @@ class RunSummary(BaseModel):
         seconds: wall time of `run`.
         train_seconds: wall time of the training loop.
         resumed_from: checkpoint folder, when resumed.
+        fused_layers: modules that each op of `fused_kernels` replaced.
+        layers_not_fused: modules that were left as they are: op, class and reason, and how many.
         samples: generated answers.
         findings: what was not as in a healthy run, in the order in which it was seen.
     """
@@ -76,5 +78,7 @@ class RunSummary(BaseModel):
     seconds: float
     train_seconds: float
     resumed_from: str | None = None
+    fused_layers: dict[str, int] = {}
+    layers_not_fused: dict[str, int] = {}
     samples: tuple[GeneratedAnswer, ...] = ()
     findings: tuple[HealthFinding, ...] = ()

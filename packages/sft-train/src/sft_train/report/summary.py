@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from sft_kernels.replace import Replacements
 from sft_schema.record import GeneratedAnswer, HealthFinding, RunSummary
 from sft_train.callback import HealthMonitor, read_metrics
 from sft_train.evaluate.score import Score
@@ -24,6 +25,7 @@ class Course:
         began: `time.perf_counter()` at the beginning of the run.
         train_seconds: wall time of the training loop.
         resumed_from: checkpoint folder, or None.
+        fused: what `fused_kernels` replaced.
     """
 
     before: Score
@@ -31,6 +33,7 @@ class Course:
     began: float
     train_seconds: float
     resumed_from: Path | None
+    fused: Replacements
 
 
 def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: int) -> RunSummary:
@@ -61,6 +64,8 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
         seconds=round(time.perf_counter() - course.began, 2),
         train_seconds=round(course.train_seconds, 2),
         resumed_from=None if course.resumed_from is None else str(course.resumed_from),
+        fused_layers=course.fused.replaced,
+        layers_not_fused=course.fused.left,
         samples=_samples(course.before, course.after, samples),
         findings=_findings(trainer),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sft_schema.foreign import sentences as say
-from sft_schema.foreign.answer import refused, same
+from sft_schema.foreign.answer import no_effect, refused, same
 
 _PLAIN = "remove it: the model's own layers are used, which gives the same numbers"
 
@@ -11,11 +11,12 @@ PLUGINS = (
     same("plugins"),
     refused(
         *say.KERNELS,
-        off="liger_rope liger_rms_norm liger_rms_norm_gated liger_layer_norm liger_glu_activation liger_swiglu "
-        "liger_cross_entropy liger_fused_linear_cross_entropy liger_use_token_scaling lora_mlp_kernel lora_qkv_kernel "
-        "lora_o_kernel lora_embedding_kernel unsloth_lora_mlp unsloth_lora_qkv unsloth_lora_o unsloth_rms_norm "
-        "unsloth_rope use_kernels use_scattermoe use_sonicmoe use_dsv4_kernels use_glm_dsa_kernels",
+        off="liger_rms_norm_gated liger_cross_entropy liger_fused_linear_cross_entropy liger_use_token_scaling "
+        "lora_mlp_kernel lora_qkv_kernel lora_o_kernel lora_embedding_kernel unsloth_lora_mlp unsloth_lora_qkv "
+        "unsloth_lora_o unsloth_rms_norm unsloth_rope use_kernels use_scattermoe use_sonicmoe use_dsv4_kernels "
+        "use_glm_dsa_kernels",
     ),
+    no_effect(say.FUSED, "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_swiglu"),
     refused(*say.KERNELS, "dsv4_fp4_grouped_mode"),
     refused(
         "distillation from a teacher model is not implemented",

@@ -167,7 +167,8 @@ MODEL = (
         "mixture_of_depths",
         off="shift_attn",
     ),
-    refused(*say.KERNELS, off="use_unsloth use_unsloth_gc enable_liger_kernel use_v1_kernels"),
+    no_effect(say.FUSED, "enable_liger_kernel"),
+    refused(*say.KERNELS, off="use_unsloth use_unsloth_gc use_v1_kernels"),
     renamed(
         "use_reentrant_gc",
         "gradient_checkpointing_kwargs",
