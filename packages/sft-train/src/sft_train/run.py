@@ -117,7 +117,13 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     return summary
 
 
-from sft_kernels.replace import Replacements
+def _adapted(
+    model: PreTrainedModel, cfg: SftConfig, compute: Compute
+) -> tuple[PreTrainedModel | PeftModel, Replacements]:
+    """The model with its adapter and with fused layers, and which these are."""
+    freeze_others(model, cfg)
+    adapted = add_adapter(model, cfg)
+    return adapted, fuse_layers(adapted, cfg, compute)
 
 
 def _train(
