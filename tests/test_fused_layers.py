@@ -1,6 +1,7 @@
 """Models of transformers with this project's ops in their layers compute what they computed before."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from sft_kernels import replace
+from sft_schema.config.memory import FusedKernel
 
 SMALL = {
     "vocab_size": 64,
@@ -144,3 +146,7 @@ def test_what_is_asked_for_and_not_there_is_refused() -> None:
     assert not any("forward" in module.__dict__ for module in model.modules())
     with pytest.raises(ValueError, match="there is no op 'swiglu'; choose from qk_norm_rope, rope"):
         replace.apply(model, ["swiglu"])
+
+
+def test_the_setting_names_all_ops() -> None:
+    assert set(get_args(FusedKernel)) == set(replace.OPS)
