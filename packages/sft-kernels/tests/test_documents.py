@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_mask
 
@@ -26,6 +26,7 @@ masks = st.integers(1, 6).flatmap(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(masks)
 def test_unpadding_keeps_the_tokens_and_repadding_puts_them_back(rows):
     mask = torch.tensor(rows)
@@ -47,6 +48,7 @@ def test_unpadding_and_repadding_are_differentiable_twice():
     assert torch.autograd.gradcheck(lambda tokens: repad(tokens, indices, 2, 3) ** 2, tokens)
 
 
+@settings(max_examples=30, deadline=None)
 @given(lengths_of_documents)
 def test_document_ids_and_boundaries_say_the_same(lengths):
     filled = [length for length in lengths if length]
@@ -54,6 +56,7 @@ def test_document_ids_and_boundaries_say_the_same(lengths):
     assert torch.equal(cu_seqlens_from_document_ids(document_ids_from_cu_seqlens(cu_seqlens)), cu_seqlens)
 
 
+@settings(max_examples=30, deadline=None)
 @given(lengths_of_documents, st.integers(1, 5))
 def test_blocks_cover_every_token_once_and_cross_no_boundary(lengths, block):
     cu_seqlens, total = cu_seqlens_from_lengths(lengths), sum(lengths)
@@ -67,6 +70,7 @@ def test_blocks_cover_every_token_once_and_cross_no_boundary(lengths, block):
     assert all(int(cu_seqlens[document]) <= first for document, first in blocks)
 
 
+@settings(max_examples=30, deadline=None)
 @given(lengths_of_documents)
 def test_labels_move_within_their_document_only(lengths):
     documents = [[10 * i + j for j in range(length)] for i, length in enumerate(lengths)]
@@ -83,6 +87,7 @@ def test_the_mask_of_flex_attention_is_the_dense_one(causal):
     assert torch.equal(mask, dense if causal else dense | dense.T)
 
 
+@settings(max_examples=30, deadline=None)
 @given(lengths_of_documents, st.randoms(use_true_random=False))
 def test_with_sequence_weights_every_document_counts_the_same(lengths, chance):
     total = sum(lengths)
