@@ -1,6 +1,7 @@
 """Models of transformers with this project's ops in their layers compute what they computed before."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from sft_kernels import replace
+from sft_schema.config.memory import FusedKernel
 
 SMALL = {
     "vocab_size": 64,
@@ -54,6 +56,8 @@ def outcome(model: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, 64, (1, 17), generator=generator)
     positions = torch.cat((torch.arange(9), torch.arange(8)))[None]
+    device = next(model.parameters()).device
+    ids, positions = ids.to(device), positions.to(device)
     model.zero_grad()
     logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
     torch.nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:]).backward()
@@ -79,6 +83,17 @@ def test_logits_and_gradients_are_those_of_the_model_itself(name: str) -> None:
     assert torch.equal(after[0], before[0])
     assert all(torch.equal(after[1][key], before[1][key]) for key in before[1])
     assert not any("forward" in module.__dict__ or "_apply_gate" in module.__dict__ for module in model.modules())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, for the kernels")
+@pytest.mark.parametrize("name", MODELS)
+def test_with_kernels_on_a_gpu_they_are_too(name: str) -> None:
+    model = model_of(name).cuda()
+    before = outcome(model)
+    done = replace.apply(model, device="cuda")
+    assert done.replaced == MODELS[name][1], done.left
+    assert far(outcome(model), before) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["LlamaConfig", "Qwen3Config", "Gemma2Config"])
@@ -144,3 +159,7 @@ def test_what_is_asked_for_and_not_there_is_refused() -> None:
     assert not any("forward" in module.__dict__ for module in model.modules())
     with pytest.raises(ValueError, match="there is no op 'swiglu'; choose from qk_norm_rope, rope"):
         replace.apply(model, ["swiglu"])
+
+
+def test_the_setting_names_all_ops() -> None:
+    assert set(get_args(FusedKernel)) == set(replace.OPS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sft_schema import ConfigError, Issue, SftConfig, load_config, parse_config
 from sft_schema.foreign import ANY_SYSTEM
 from sft_schema.foreign.flow import flow
-from sft_schema.foreign.sentences import UNPADDED
+from sft_schema.foreign.sentences import FUSED, UNPADDED
 from sft_schema.yaml_source import read_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -215,6 +215,9 @@ def test_what_asks_for_what_is_done_anyway_may_stay() -> None:
         ("flash_attention: false", "false (axolotl), not needed here: it is off, and asks for nothing"),
         ("gptq_groupsize: 128", "128 (axolotl), not needed here: axolotl itself ignores it"),
         ("pad_to_sequence_len: true", f"true (axolotl), not needed here: {UNPADDED}"),
+        ("liger_rope: true", f"true (axolotl), not needed here: {FUSED}"),
+        ("use_liger_kernel: true", f"true (transformers), not needed here: {FUSED}"),
+        ("enable_liger_kernel: true", f"true (LLaMA-Factory), not needed here: {FUSED}"),
         ("save_safetensors: true", "true (axolotl), not needed here: it asks for what is done anyway"),
         ("max_steps: -1", "-1, not needed here: without max_steps there is no limit"),
         ("accelerator_config: {split_batches: false}", None),

@@ -196,6 +196,7 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
     assert SYSTEMS["axolotl"].own - SYSTEMS["axolotl"].rows.keys() == {
         "on_bad_row",  # ours alone
         "tokenizer_engine",
+        "fused_kernels",
         "dataset_near_deduplication",
         "eval_overlap",
         "max_dropped_fraction",

@@ -6,6 +6,13 @@ Importing it loads torch alone and defines the ops; triton is loaded when the fi
 from sft_kernels import dispatch
 from sft_kernels.attention import flash_attn_varlen_func
 from sft_kernels.dispatch import implementations, use_backend
+from sft_kernels.documents import (
+    block_table,
+    cu_seqlens_from_document_ids,
+    document_mask_mod,
+    packed_shift_labels,
+    sequence_weights,
+)
 from sft_kernels.ops.glu import geglu, swiglu, swiglu_packed
 from sft_kernels.ops.layer_norm import layer_norm
 from sft_kernels.ops.qk_norm_rope import qk_norm_rope
@@ -20,26 +27,35 @@ from sft_kernels.packing import (
     position_ids_from_cu_seqlens,
     validate_cu_seqlens,
 )
+from sft_kernels.padding import cu_seqlens_from_attention_mask, repad, unpad
 
 __all__ = [
     "add_rms_norm",
     "apply_rotary_pos_emb",
+    "block_table",
+    "cu_seqlens_from_attention_mask",
+    "cu_seqlens_from_document_ids",
     "cu_seqlens_from_lengths",
     "cu_seqlens_from_position_ids",
     "document_causal_mask",
     "document_ids_from_cu_seqlens",
+    "document_mask_mod",
     "flash_attn_varlen_func",
     "geglu",
     "implementations",
     "layer_norm",
     "max_seqlen",
+    "packed_shift_labels",
     "position_ids_from_cu_seqlens",
     "qk_norm_rope",
+    "repad",
     "rms_norm",
     "rope",
     "rope_cached",
+    "sequence_weights",
     "swiglu",
     "swiglu_packed",
+    "unpad",
     "use_backend",
     "validate_cu_seqlens",
 ]

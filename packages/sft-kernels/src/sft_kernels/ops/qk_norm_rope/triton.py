@@ -336,6 +336,7 @@ def _shape(
     """Sizes, strides of angles and positions, and constants of both kernels."""
     width, columns = turned(cos, half_width), q.shape[3]
     pairs = max(1, triton.next_power_of_2(width // 2))
+    rest = 0 if width == columns else triton.next_power_of_2(columns - width)
     sizes = (q.shape[1], columns, width // 2, cos.shape[0], q.shape[2], k.shape[2])
     of_table = (0, cos.stride(0)) if positions is not None else (cos.stride(0), cos.stride(1))
     of_positions = (0, 0) if positions is None else (positions.stride(0), positions.stride(1))
@@ -343,8 +344,8 @@ def _shape(
         "INTERLEAVED": interleaved,
         "HALF_WIDTH": half_width,
         "PAIRS": pairs,
-        "PASS": 0 if width == columns else triton.next_power_of_2(columns - width),
-        "HEADS": _heads_at_once(pairs, max(q.shape[2], k.shape[2])),
+        "PASS": rest,
+        "HEADS": _heads_at_once(pairs, rest, max(q.shape[2], k.shape[2])),
         "ACC": tl.float64 if accumulator(q.dtype) == torch.float64 else tl.float32,
         "num_warps": WARPS,
         "enable_fp_fusion": True,  # triton 3.10 turns it off by default, which would change results
@@ -352,8 +353,10 @@ def _shape(
     return sizes, (*of_table, *of_positions), constants
 
 
-def _heads_at_once(pairs: int, most: int) -> int:
-    return max(1, min(triton.next_power_of_2(most), ELEMENTS // pairs))
+def _heads_at_once(pairs: int, rest: int, most: int) -> int:
+    """A power of two of heads, as many as a program holds of this width and has use for."""
+    fitting = 1 << max(0, (2 * ELEMENTS // (2 * pairs + rest)).bit_length() - 1)
+    return min(triton.next_power_of_2(most), fitting)
 
 
 def specialisations() -> list[Specialisation]:
@@ -363,7 +366,7 @@ def specialisations() -> list[Specialisation]:
     found: list[Specialisation] = []
     for pairs, rest, most in ((64, 0, 32), (128, 0, 8), (32, 256, 16)):
         constants = {"INTERLEAVED": False, "HALF_WIDTH": False, "PAIRS": pairs, "PASS": rest, "positions_ptr": None}
-        constants |= {"HEADS": _heads_at_once(pairs, most), "ACC": tl.float32}
+        constants |= {"HEADS": _heads_at_once(pairs, rest, most), "ACC": tl.float32}
         for kernel in (_forward, _backward):
             found.append(Specialisation(f"qk_norm_rope{kernel.fn.__name__}_{pairs}", kernel, types, constants, WARPS))
     return found
