@@ -49,18 +49,18 @@ class Tiles(NamedTuple):
 
 
 INTERPRETED = Tiles(*[Tile(16, 16, 4, 2)] * 3)  # small, so that small inputs have several blocks
-# By kind of GPU and width of a head. Chosen for what the gate reports: no spills, and wgmma on Hopper, which wants 64
-# rows for each group of four warps. No GPU has timed them yet.
+# By kind of GPU and width of a head. Chosen for what the gate reports: next to no spills, and wgmma on Hopper, which wants
+# 64 rows for each group of four warps. No GPU has timed them yet.
 TILES: dict[str, dict[int, Tiles]] = {
     "hopper": {
-        64: Tiles(Tile(128, 128, 8, 3), Tile(128, 64, 8, 2), Tile(64, 128, 8, 2)),
-        128: Tiles(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(64, 64, 8, 2)),
-        256: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 64, 8, 2)),
+        64: Tiles(Tile(128, 128, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 2)),
+        128: Tiles(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 2)),
+        256: Tiles(Tile(128, 64, 8, 2), Tile(128, 32, 8, 2), Tile(32, 32, 8, 2)),
     },
     "ampere": {
-        64: Tiles(Tile(128, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3)),
-        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 64, 8, 2)),
-        256: Tiles(Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(16, 64, 8, 2)),
+        64: Tiles(Tile(128, 64, 4, 3), Tile(64, 64, 4, 3), Tile(32, 64, 4, 2)),
+        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+        256: Tiles(Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(32, 32, 8, 2)),
     },
 }
 SMALL = Tiles(*[Tile(32, 32, 4, 1)] * 3)  # of float32 and float64, and where shared memory is short
@@ -567,25 +567,33 @@ def _launch(shape: Tile) -> dict[str, object]:
 
 
 def specialisations() -> list[Specialisation]:
-    """Causal attention of bfloat16 heads of 64, 128 and 256 elements, grouped by four; and with all that there is."""
-    pointers = ("q", "k", "v", "out", "dout", "dq", "dk", "dv", "sinks")
-    types = {f"{name}_ptr": "*bf16" for name in pointers}
-    types |= {f"{name}_ptr": "*fp32" for name in ("lse", "delta", "dlse")}
-    types |= {"cu_q_ptr": "*i32", "cu_k_ptr": "*i32", "scale": "fp32", "softcap": "fp32"}
+    """Causal attention of bfloat16, heads grouped by four; of 64 elements on Hopper also with all that there is."""
+    plain = {"GROUP": 4, "LEFT": False, "RIGHT": True, "CAPPED": False, "EXACT": True, "EXACT_V": True}
+    plain |= {"PRECISION": "ieee", "ACC": tl.float32, "sinks_ptr": None}
+    everything = {**plain, "LEFT": True, "CAPPED": True}
+    del everything["sinks_ptr"]
     found: list[Specialisation] = []
-    for kind, capabilities in (("ampere", (80,)), ("hopper", (90, 100))):
-        for width, chosen in TILES[kind].items():
-            plain = {"GROUP": 4, "LEFT": False, "RIGHT": True, "CAPPED": False, "D_QK": width, "D_V": width}
-            plain |= {"EXACT": True, "EXACT_V": True, "PRECISION": "ieee", "ACC": tl.float32, "sinks_ptr": None}
-            forms = {"": plain}
-            if width == 64:
-                forms["_all"] = {**plain, "LEFT": True, "CAPPED": True}
-                del forms["_all"]["sinks_ptr"]
-            for suffix, constants in forms.items():
-                for kernel, shape in ((_forward, chosen.forward), (_dq, chosen.dq), (_dkv, chosen.dkv)):
-                    name = f"varlen_attention{kernel.fn.__name__}_{width}{suffix}"
-                    values = {**constants, "QUERIES": shape.queries, "KEYS": shape.keys}
-                    found.append(
-                        Specialisation(name, kernel, types, values, shape.warps, shape.stages, capabilities)
-                    )
+    for kind, width, constants, capabilities in (
+        ("ampere", 64, plain, (80,)),
+        ("ampere", 128, plain, (80,)),
+        ("ampere", 256, plain, (80,)),
+        ("hopper", 64, plain, (90,)),
+        ("hopper", 128, plain, (90, 100)),
+        ("hopper", 256, plain, (90,)),
+        ("hopper", 64, everything, (90,)),
+    ):
+        suffix = f"{width}{'_everything' if constants is everything else ''}"
+        kernels = zip((_forward, _dq, _dkv), TILES[kind][width], strict=True)
+        found += [_specialised(kernel, shape, suffix, width, constants, capabilities) for kernel, shape in kernels]
     return found
+
+
+def _specialised(
+    kernel, shape: Tile, suffix: str, width: int, constants: dict[str, object], capabilities: tuple[int, ...]
+) -> Specialisation:
+    pointers = ("q", "k", "v", "out", "dout", "dq", "dk", "dv", "sinks")
+    types = {f"{name}_ptr": "*bf16" for name in pointers} | {"lse_ptr": "*fp32", "delta_ptr": "*fp32"}
+    types |= {"cu_q_ptr": "*i32", "cu_k_ptr": "*i32", "scale": "fp32", "softcap": "fp32"}
+    values = {**constants, "D_QK": width, "D_V": width, "QUERIES": shape.queries, "KEYS": shape.keys}
+    name = f"varlen_attention{kernel.fn.__name__}_{suffix}"
+    return Specialisation(name, kernel, types, values, shape.warps, shape.stages, capabilities)
