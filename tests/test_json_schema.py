@@ -87,7 +87,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "an unknown optimizer": (lambda config: config.update(optimizer="adam"), "optimizer"),
     "an unknown attention": (lambda config: config.update(attn_implementation="flash"), "attn_implementation"),
     "an attention that is not built": (
-        lambda config: config.update(attn_implementation="sft_varlen"),
+        lambda config: config.update(attn_implementation="torch_varlen"),
         "attn_implementation",
     ),
     "a word for true, false or auto": (lambda config: config.update(bf16="maybe"), "bf16"),

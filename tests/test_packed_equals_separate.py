@@ -26,7 +26,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from sft_data import Prepared, pack_row, plan_packs, prepare
-from sft_kernels import flash_attn_varlen_func, validate_cu_seqlens
+from sft_kernels import flash_attn_varlen_func, use_backend, validate_cu_seqlens
+from sft_kernels.transformers import register_attention
 from sft_schema import parse_config
 from sft_schema.config import PackingSection
 from sft_schema.record import TokenizedSample
@@ -115,6 +116,7 @@ def attend_by_boundaries(
 
 def build(family: str, attention: str) -> PreTrainedModel:
     set_seed(11)
+    register_attention()
     model = FAMILIES[family]()
     model.set_attn_implementation(attention)
     return model
@@ -136,7 +138,7 @@ def gradients(model: PreTrainedModel, loss: Tensor) -> dict[str, Tensor]:
     return {name: each.grad.clone() for name, each in model.named_parameters()}
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "sft_varlen"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_of_a_packed_row_are_the_sum_of_its_samples(
     family: str, attention: str, samples: list[TokenizedSample], packed: dict[str, Any]
@@ -190,6 +192,15 @@ def test_boundaries_handed_to_a_varlen_backend_do_the_same(
     found, wanted = gradients(model, together), gradients(separate, apart)
     for name in wanted:
         torch.testing.assert_close(found[name], wanted[name], **TOLERANCE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_our_attention_written_out_does_the_same(
+    family: str, samples: list[TokenizedSample], packed: dict[str, Any]
+) -> None:
+    """The reference, which softcap and sinks fall back to, and which `torch.compile` traces."""
+    with use_backend("reference", "varlen_attention"):
+        test_loss_and_gradients_of_a_packed_row_are_the_sum_of_its_samples(family, "sft_varlen", samples, packed)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from sft_kernels.transformers import register_attention
 from sft_schema.attention import LEAKS, packing_leak
 
 SMALL: dict[str, Any] = {
@@ -39,7 +40,7 @@ def model_of(name: str) -> Any:
     return model
 
 
-def change_of_second(model: Any) -> float:
+def change_of_second(model: Any, **boundaries: Any) -> float:
     """How much the second sample's logits change, of the largest, when the first sample is another one."""
     ids = torch.randint(3, 100, (1, FIRST + SECOND), generator=torch.Generator().manual_seed(1))
     other = ids.clone()
@@ -47,7 +48,7 @@ def change_of_second(model: Any) -> float:
     positions = torch.cat([torch.arange(FIRST), torch.arange(SECOND)])[None]
     with torch.no_grad():
         first, second = (
-            model(each, position_ids=positions, use_cache=False).logits[:, FIRST:] for each in (ids, other)
+            model(each, position_ids=positions, use_cache=False, **boundaries).logits[:, FIRST:] for each in (ids, other)
         )
     return float((first - second).abs().max() / first.abs().max())
 
@@ -66,6 +67,15 @@ def test_a_model_that_the_function_lets_pass_does_not(name: str) -> None:
     model = model_of(name)
     assert packing_leak(name.split()[0], layer_types=getattr(model.config, "layer_types", None)) is None
     assert change_of_second(model) < 1e-6
+
+
+def test_a_model_whose_mask_mixes_samples_does_not_with_attention_that_gets_boundaries() -> None:
+    ends = torch.tensor([0, FIRST, FIRST + SECOND], dtype=torch.int32)
+    boundaries = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": SECOND, "max_length_k": SECOND}
+    model = model_of("gpt_oss")
+    assert packing_leak("gpt_oss", isolation="varlen") is None
+    model.set_attn_implementation(register_attention())
+    assert change_of_second(model, **boundaries) < 1e-6
 
 
 def test_every_row_names_a_model_type_of_transformers() -> None:

@@ -77,6 +77,7 @@ def measured(forms: list[Specialisation]) -> Numbers:
         f"{form.name} warps={form.warps} stages={form.stages} sm_{capability}": spent(form, capability)
         for form in forms
         for capability in CAPABILITIES
+        if capability in form.capabilities
     }
 
 

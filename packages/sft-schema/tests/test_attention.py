@@ -18,11 +18,11 @@ from sft_schema.attention import (
     unmet,
 )
 
-UNBUILT = ["flash_attention_4", "torch_varlen", "sft_varlen", "xformers", "sage"]
+UNBUILT = ["flash_attention_4", "torch_varlen", "xformers", "sage"]
 
 
 def test_rows_that_can_be_chosen_are_the_ones_that_something_implements() -> None:
-    assert list(BACKENDS) == ["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
+    assert list(BACKENDS) == ["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "sft_varlen"]
     assert [name for name, row in ALL_BACKENDS.items() if not row.available] == UNBUILT
     assert all(row.missing for row in ALL_BACKENDS.values() if not row.available)
     assert all(name == row.name for name, row in ALL_BACKENDS.items())

@@ -26,7 +26,7 @@ def dataset(entry: str) -> str:
 BEST = EVAL + "load_best_model_at_end: true\n"
 BREAKS = {
     "unknown_attention": "attn_implementation: flash_attn\n",
-    "attention_not_built": "attn_implementation: sft_varlen\n",
+    "attention_not_built": "attn_implementation: torch_varlen\n",
     "attention_in_float32": "attn_implementation: flash_attention_2\nbf16: false\n",
     "lora_without_adapter": "lora_alpha: 4\n",
     "lora_targets": "adapter: lora\n",
@@ -286,10 +286,10 @@ def test_sharing_rows_on_a_backend_that_mixes_samples_is_refused(monkeypatch: py
 
 def test_an_unbuilt_backend_is_refused_with_its_reason_and_what_can_be_used() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_config(MINIMAL + "attn_implementation: sft_varlen\n")
+        parse_config(MINIMAL + "attn_implementation: torch_varlen\n")
     (issue,) = caught.value.issues
-    assert issue.message == "'sft_varlen' is not available: the Triton kernel of sft-kernels is not built yet"
-    assert issue.fix == "choose one of eager, sdpa, flex_attention, flash_attention_2, flash_attention_3"
+    assert issue.message == "'torch_varlen' is not available: torch.nn.attention.varlen is not connected to the models yet"
+    assert issue.fix == "choose one of eager, sdpa, flex_attention, flash_attention_2, flash_attention_3, sft_varlen"
 
 
 def test_every_rule_is_tested() -> None:

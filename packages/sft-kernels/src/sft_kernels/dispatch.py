@@ -26,6 +26,7 @@ __all__ = ["Implementation", "add", "choose", "implementations", "load", "triton
 Reason = str | None
 
 HAS_TRITON = find_spec("triton") is not None
+PLAIN = ("reference", "sdpa")  # names of implementations in plain PyTorch
 TRITON_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -180,9 +181,9 @@ def _on_cpu(args: tuple[Any, ...]) -> bool:
 
 
 def _warn_of_slow(op: str, name: str, args: tuple[Any, ...]) -> None:
-    """Once per op and text, where a GPU runs the reference because no kernel can."""
+    """Once per op and text, where a GPU runs what is meant for the CPU because no kernel can."""
     on_gpu = any(isinstance(arg, Tensor) and arg.device.type == "cuda" for arg in args)
-    if name == "reference" and on_gpu and not torch.compiler.is_compiling():
+    if name in PLAIN and on_gpu and not torch.compiler.is_compiling():
         why = {other: reason for other, reason in implementations(op, *args).items() if reason is not None}
         warnings.warn(f"{op} runs in plain PyTorch, which is slow: {why}", stacklevel=4)
 

@@ -21,6 +21,7 @@ class Specialisation(NamedTuple):
     constants: Mapping[str, Any]  # constexpr arguments, and None for pointers that are left out
     warps: int
     stages: int = 2
+    capabilities: tuple[int, ...] = (80, 90, 100)  # that it is launched on, of those that the gate compiles for
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:

@@ -22,6 +22,7 @@ def test_others_are_refused_by_name_with_what_can_be_used(name: str) -> None:
     assert name in issue.message
     assert issue.path == ("attn_implementation",)
     assert "eager, sdpa" in issue.fix
+    assert "sft_varlen" in issue.fix
     assert name not in issue.fix
 
 

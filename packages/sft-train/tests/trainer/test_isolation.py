@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from sft_kernels.transformers import register_attention
 from sft_schema import ConfigError, SftConfig
 from sft_train.loss import forward_call
 from sft_train.trainer import check_isolation
@@ -38,8 +39,9 @@ class NoPositions(AllOnes):
         return self.model(input_ids=input_ids, logits_to_keep=logits_to_keep, **kwargs)
 
 
-@pytest.mark.parametrize("name", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["eager", "sdpa", "sft_varlen"])
 def test_isolating_model_passes_and_keeps_its_mode(config: MakeConfig, model_folder: Path, name: str) -> None:
+    register_attention()
     model = AutoModelForCausalLM.from_pretrained(model_folder, attn_implementation=name).train()
     check_isolation(model, config(attn_implementation=name), forward_call(model, name))
     assert model.training

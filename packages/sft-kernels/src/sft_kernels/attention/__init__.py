@@ -1,5 +1,5 @@
 """Attention over packed documents."""
 
-from sft_kernels.attention.reference import flash_attn_varlen_func
+from sft_kernels.attention.varlen import flash_attn_varlen_func
 
 __all__ = ["flash_attn_varlen_func"]

@@ -59,10 +59,9 @@ _ROWS = (
         missing="torch.nn.attention.varlen is not connected to the models yet",
     ),
     AttentionBackend(
-        "sft_varlen", "varlen", "triton", _ALL, on_cpu=False,
-        min_sm=80, max_head_dim=512,
-        sliding_window=True, softcap=True, sinks=True, deterministic="always",
-        missing="the Triton kernel of sft-kernels is not built yet",
+        "sft_varlen", "varlen", None, _ALL, on_cpu=True,
+        min_sm=80, max_head_dim=256,
+        sliding_window=True, softcap=True, sinks=True, deterministic="on_request",
     ),
     AttentionBackend(
         "xformers", "varlen", "xformers", _ALL, on_cpu=False,

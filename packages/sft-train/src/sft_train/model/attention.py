@@ -1,4 +1,4 @@
-"""Whether an attention backend can train on this machine."""
+"""Whether an attention backend can train on this machine, and the one of our own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+from sft_kernels.transformers import NAME, register_attention
 from sft_schema import BACKENDS, AttentionBackend, ConfigError, Issue
 from sft_train.compute import Compute
 
@@ -13,6 +14,21 @@ _INSTALLED: dict[str, Callable[[], bool]] = {
     "flash-attn": is_flash_attn_2_available,
     "flash-attn-3": is_flash_attn_3_available,
 }
+
+
+def prepare_backend(name: str, compute: Compute) -> None:
+    """Refuses a backend that cannot train here, and makes ours known to transformers if it is asked for.
+
+    Args:
+        name: see `check_backend`.
+        compute: see `check_backend`.
+
+    Raises:
+        ConfigError: as `check_backend`.
+    """
+    check_backend(name, compute)
+    if name == NAME:
+        register_attention()
 
 
 def check_backend(name: str, compute: Compute) -> None:

@@ -17,7 +17,7 @@ from transformers import (
 from sft_schema import ConfigError, Issue
 from sft_schema.config import ModelSection
 from sft_train.compute import Compute
-from sft_train.model.attention import check_backend
+from sft_train.model.attention import prepare_backend
 from sft_train.model.quantise import settle_quantised
 
 
@@ -40,7 +40,7 @@ def load_model(
     Raises:
         ConfigError: the model or its attention backend cannot be used.
     """
-    check_backend(cfg.attn_implementation, compute)
+    prepare_backend(cfg.attn_implementation, compute)
     set_seed(seed)
     try:
         model, missing = _random(cfg) if cfg.reinit_weights else _pretrained(cfg, quantised)

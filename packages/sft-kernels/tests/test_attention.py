@@ -1,4 +1,4 @@
-"""The reference attention against torch's SDPA with a dense float64 mask written out pair by pair."""
+"""What runs on the CPU, the reference and SDPA per document, against SDPA with a dense float64 mask."""
 
 import math
 
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft_kernels import cu_seqlens_from_lengths, document_causal_mask, flash_attn_varlen_func
-from sft_kernels.attention import reference
 
 F = torch.nn.functional
 
@@ -61,9 +60,11 @@ def assert_same_with_gradients(actual, expected, inputs):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+BACKENDS = ("sdpa", "reference")
 PACKS = [[5], [3, 2, 4], [1, 1, 7], [2, 0, 3], [0, 0, 6], [13, 1]]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", PACKS, ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 2), (4, 1)], ids=str)
 @pytest.mark.parametrize(
@@ -71,10 +72,10 @@ PACKS = [[5], [3, 2, 4], [1, 1, 7], [2, 0, 3], [0, 0, 6], [13, 1]]
     [{}, {"causal": True}, {"window": (2, 1)}, {"window": (0, -1)}, {"causal": True, "window": (2, 5)}],
     ids=str,
 )
-def test_forward_and_backward_equal_sdpa_with_a_dense_mask(lengths, heads, kv_heads, form):
+def test_forward_and_backward_equal_sdpa_with_a_dense_mask(lengths, heads, kv_heads, form, backend):
     q, k, v = make(lengths, lengths, heads, kv_heads)
     kwargs = {"causal": form.get("causal", False), "window_size": form.get("window", (-1, -1))}
-    actual = attend(q, k, v, lengths, lengths, **kwargs)
+    actual = attend(q, k, v, lengths, lengths, backend=backend, **kwargs)
     expected = sdpa(q, k, v, dense_mask(lengths, lengths, **form))
     assert_same_with_gradients(actual, expected, (q, k, v))
 
@@ -87,13 +88,14 @@ def test_causal_equals_sdpa_with_the_packages_own_document_mask():
     assert_same_with_gradients(actual, expected, (q, k, v))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("lengths_q", "lengths_k"), [([2, 1, 3], [5, 4, 3]), ([1, 2], [3, 6])], ids=["mixed", "decoding"]
 )
 @pytest.mark.parametrize("window", [(-1, -1), (1, -1)], ids=str)
-def test_fewer_queries_than_keys_align_at_the_bottom_right(lengths_q, lengths_k, window):
+def test_fewer_queries_than_keys_align_at_the_bottom_right(lengths_q, lengths_k, window, backend):
     q, k, v = make(lengths_q, lengths_k)
-    actual = attend(q, k, v, lengths_q, lengths_k, causal=True, window_size=window)
+    actual = attend(q, k, v, lengths_q, lengths_k, causal=True, window_size=window, backend=backend)
     expected = sdpa(q, k, v, dense_mask(lengths_q, lengths_k, causal=True, window=window))
     assert_same_with_gradients(actual, expected, (q, k, v))
 
@@ -166,7 +168,6 @@ def test_gradcheck_with_everything_on():
         )
 
     assert torch.autograd.gradcheck(call, (q, k, v, sinks))  # every input entry, both outputs
-    assert torch.autograd.gradgradcheck(lambda *args: call(*args)[0], (q, k, v, sinks), fast_mode=True)
 
 
 def test_queries_that_see_no_key_give_zeros_and_zero_gradients():
@@ -184,6 +185,14 @@ def test_queries_that_see_no_key_give_zeros_and_zero_gradients():
     assert gradients[2].abs().sum() > 0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_documents_without_queries_or_keys_keep_the_graph(backend):
+    q, k, v = make([2, 0, 0], [0, 3, 0])
+    out = attend(q, k, v, [2, 0, 0], [0, 3, 0], backend=backend)
+    assert torch.equal(out, torch.zeros(2, 4, 5, dtype=torch.float64))
+    assert all(torch.equal(g, torch.zeros_like(g)) for g in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
 def test_queries_that_see_no_key_leave_their_weight_to_the_sink():
     q, k, v = make([2], [0])
     sinks = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
@@ -192,12 +201,13 @@ def test_queries_that_see_no_key_leave_their_weight_to_the_sink():
     assert torch.equal(lse, sinks[:, None].expand(4, 2))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0]], ids=str)
-def test_a_batch_of_no_tokens_gives_no_rows_and_can_be_differentiated(lengths):
+def test_a_batch_of_no_tokens_gives_no_rows_and_can_be_differentiated(lengths, backend):
     q, k, v = make(lengths, lengths)
-    out, lse = attend(q, k, v, lengths, lengths, causal=True, return_lse=True)
+    out = attend(q, k, v, lengths, lengths, causal=True, backend=backend)
     assert out.shape == (0, 4, 5)
-    assert lse.shape == (4, 0)
+    assert attend(q, k, v, lengths, lengths, return_lse=True)[1].shape == (4, 0)
     if lengths:
         assert [g.shape for g in torch.autograd.grad(out.sum(), (q, k, v))] == [t.shape for t in (q, k, v)]
 
@@ -208,10 +218,11 @@ def test_a_batch_of_no_tokens_gives_no_rows_and_can_be_differentiated(lengths):
     st.integers(-1, 4),
     st.booleans(),
     st.integers(0, 10),
+    st.sampled_from(BACKENDS),
 )
-def test_a_document_does_not_change_with_what_it_is_packed_with(lengths, left, causal, seed):
+def test_a_document_does_not_change_with_what_it_is_packed_with(lengths, left, causal, seed, backend):
     q, k, v = make(lengths, lengths, seed=seed)
-    kwargs = {"causal": causal, "window_size": (left, -1)}
+    kwargs = {"causal": causal, "window_size": (left, -1), "backend": backend}
     packed = attend(q, k, v, lengths, lengths, **kwargs)
     start = 0
     for length in lengths:
@@ -264,7 +275,6 @@ def test_positional_order_is_flash_attns():
         deterministic=True,
     )
     assert torch.equal(by_position, by_name)
-    assert flash_attn_varlen_func is reference.flash_attn_varlen_func
 
 
 @pytest.mark.parametrize(
