@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ELSEWHERE", "IGNORED", "Reduction", "coded", "reduced", "slopes", "token_losses", "token_slopes"]
+__all__ = ["ELSEWHERE", "IGNORED", "Reduction", "coded", "divided", "reduced", "slopes", "token_losses", "token_slopes"]
 
 Reduction = Literal["mean", "sum", "none"]
 IGNORED, ELSEWHERE = -1, -2
@@ -88,10 +88,13 @@ def reduced(
     if reduction == "none":
         return losses
     total = losses.sum()
-    if reduction == "sum":
-        return total
+    return total if reduction == "sum" else divided(total, weights, target, num_items)
+
+
+def divided(total: Tensor, weights: Tensor | None, target: Tensor, num_items: Tensor | float | None) -> Tensor:
+    """The sum of losses by the denominator of "mean"; see `reduced`."""
     if num_items is None:
-        counted = (target != IGNORED).to(losses.dtype)
+        counted = (target != IGNORED).to(total.dtype)
         num_items = (counted if weights is None else counted * weights.detach()).sum()
     if not isinstance(num_items, Tensor):
         return total / (num_items or 1)
