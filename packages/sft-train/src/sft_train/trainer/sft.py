@@ -92,8 +92,11 @@ class SftTrainer(Trainer):
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs = True
-        plain = summed_loss(self.model, cfg, self.call)
-        self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
+        self.summed_loss = (
+            partial(padded_nll, call=self.call)
+            if pictured
+            else summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
+        )
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
         self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext

@@ -131,7 +131,7 @@ def _never(*_: Any) -> None:
     """The reference runs everywhere."""
 
 
-def _fake_forward(logits, target, scale, softcap, total, expected):  # noqa: PLR0913
+def _fake_forward(logits, target, scale, softcap, total, entropy):  # noqa: PLR0913
     return logits.new_empty(4, logits.shape[0], dtype=accumulator(logits.dtype))
 
 
@@ -143,7 +143,7 @@ define(
     "cross_entropy",
     RawOp(
         "forward",
-        "(Tensor logits, Tensor target, float scale, float softcap, bool total, bool expected) -> Tensor",
+        "(Tensor logits, Tensor target, float scale, float softcap, bool total, bool entropy) -> Tensor",
         _fake_forward,
     ),
     RawOp(

@@ -10,8 +10,8 @@ from sft_kernels.ops.cross_entropy.statistics import ELSEWHERE, IGNORED
 __all__ = ["backward", "forward"]
 
 
-def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total: bool, expected: bool) -> Tensor:
-    """Statistics ``[4, N]``; `total` and `expected` are zeros where they are not asked for."""
+def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total: bool, entropy: bool) -> Tensor:
+    """Statistics ``[4, N]``; `total` and `entropy` are zeros where they are not asked for."""
     check_targets("cross_entropy", target, logits.shape[1])
     z = _capped(logits, scale, softcap)
     chosen, absent = _chosen(z, target)
@@ -20,8 +20,9 @@ def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total:
     lse = top + log_sum
     logprob = torch.where(absent, 0.0, chosen - top) - torch.where(absent, lse, log_sum)
     zero = torch.zeros_like(lse)
-    mean = ((z - lse[:, None]).exp() * z).sum(1) if expected else zero
-    found = torch.stack((logprob, lse, z.sum(1) if total else zero, mean))
+    shift = z - top[:, None]
+    spread = log_sum - (shift.exp() * shift).sum(1) / log_sum.exp() if entropy else zero
+    found = torch.stack((logprob, lse, z.sum(1) if total else zero, spread))
     return torch.where(target == IGNORED, 0.0, found)
 
 
@@ -30,8 +31,9 @@ def backward(
 ) -> Tensor:
     """The gradient of the logits, of their shape and dtype."""
     z = _capped(logits, scale, softcap)
-    on_p, on_pz, on_all, on_target = slopes[..., None].unbind()
-    dz = (z - statistics[1][:, None]).exp() * (on_p + on_pz * z) + on_all
+    on_p, on_plogp, on_all, on_target = slopes[..., None].unbind()
+    logp = z - statistics[1][:, None]
+    dz = logp.exp() * (on_p + on_plogp * logp) + on_all
     columns = torch.arange(z.shape[1], device=z.device)
     dz = dz + on_target * (columns == target[:, None])
     if softcap:

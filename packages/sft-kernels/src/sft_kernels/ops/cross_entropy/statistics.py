@@ -2,14 +2,14 @@
 
 With ``z = softcap(scale * logits)`` over a vocabulary of V, target t and p the softmax of z, a row has four statistics::
 
-    logprob  = z[t] - lse            lse   = log(sum exp(z))
-    expected = sum p * z             total = sum z
+    logprob = z[t] - lse             lse   = log(sum exp(z))
+    entropy = -sum p * log(p)        total = sum z
 
-Negative log-likelihood, label smoothing, z-loss and entropy are sums and products of these, so they are written once,
-in plain PyTorch over ``[N]``, and autograd differentiates them. Where the derivatives of a loss by the statistics are
+Negative log-likelihood, label smoothing and z-loss are sums and products of these, so they are written once, in plain
+PyTorch over ``[N]``, and autograd differentiates them. Where the derivatives of a loss by the statistics are
 known, the gradient of z is::
 
-    dz = p * (on_p + on_pz * z) + on_all + on_target * [j = t]
+    dz = p * (on_p + on_plogp * log(p)) + on_all + on_target * [j = t]
 
 `slopes` gives the four. All tensors here are float32, float64 for float64 inputs.
 """
@@ -66,9 +66,9 @@ def token_slopes(statistics: Tensor, weights: Tensor | None, smoothing: float, z
 
 
 def slopes(statistics: Tensor, by: Tensor) -> Tensor:
-    """``on_p, on_pz, on_all, on_target``, ``[4, N]``, from the derivatives by the statistics, ``[4, N]``."""
-    logprob, lse, total, expected = by.unbind()
-    return torch.stack((lse - logprob + expected * (1 - statistics[3]), expected, total, logprob))
+    """``on_p, on_plogp, on_all, on_target``, ``[4, N]``, from the derivatives by the statistics, ``[4, N]``."""
+    logprob, lse, total, entropy = by.unbind()
+    return torch.stack((lse - logprob - entropy * statistics[3], -entropy, total, logprob))
 
 
 def reduced(

@@ -48,7 +48,7 @@ def _forward(
     softcap,
     CAPPED: tl.constexpr,
     TOTAL: tl.constexpr,
-    EXPECTED: tl.constexpr,
+    ENTROPY: tl.constexpr,
     ACC: tl.constexpr,
     COLUMNS: tl.constexpr,
     IGNORE: tl.constexpr,
@@ -77,9 +77,10 @@ def _forward(
         top = tl.maximum(before, tl.max(tl.where(inside, z, float("-inf")), 0))
         share = tl.where(inside, tl.exp(z - top), 0.0)
         shrink = tl.exp(before - top)
+        if ENTROPY:
+            step = tl.where(start == 0, 0.0, before - top)
+            moment = shrink * (moment + weight * step) + tl.sum(tl.where(inside, share * (z - top), 0.0), 0)
         weight = weight * shrink + tl.sum(share, 0)
-        if EXPECTED:
-            moment = moment * shrink + tl.sum(share * z, 0)
         if TOTAL:
             total += tl.sum(tl.where(inside, z, 0.0), 0)
     log_sum = tl.log(weight)
@@ -91,7 +92,7 @@ def _forward(
     tl.store(out, logprob)
     tl.store(out + n_rows, top + log_sum)
     tl.store(out + 2 * n_rows, total)
-    tl.store(out + 3 * n_rows, moment / weight)
+    tl.store(out + 3 * n_rows, log_sum - moment / weight if ENTROPY else moment)
 
 
 @triton.jit
@@ -122,18 +123,19 @@ def _backward(
         return
     lse = tl.load(statistics_ptr + n_rows + row)
     slope = slopes_ptr + row
-    on_p, on_pz = tl.load(slope), tl.load(slope + n_rows)
+    on_p, on_plogp = tl.load(slope), tl.load(slope + n_rows)
     on_all, on_target = tl.load(slope + 2 * n_rows), tl.load(slope + 3 * n_rows)
     x = tl.load(logits_ptr + row * stride + columns, mask=inside, other=0.0).to(ACC)
     z = _capped(x, scale, softcap, CAPPED, ACC)
-    dz = tl.exp(z - lse) * (on_p + on_pz * z) + on_all + tl.where(columns == target, on_target, 0.0)
+    logp = z - lse
+    dz = tl.exp(logp) * (on_p + on_plogp * logp) + on_all + tl.where(columns == target, on_target, 0.0)
     if CAPPED:
         ratio = z / tl.cast(softcap, ACC)
         dz = dz * (1 - ratio * ratio)
     tl.store(out, (dz * tl.cast(scale, ACC)).to(grad_ptr.dtype.element_ty), mask=inside)
 
 
-def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total: bool, expected: bool) -> Tensor:
+def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total: bool, entropy: bool) -> Tensor:
     """As the reference's forward."""
     check_targets("cross_entropy", target, logits.shape[1])
     statistics = logits.new_empty(4, logits.shape[0], dtype=accumulator(logits.dtype))
@@ -151,7 +153,7 @@ def forward(logits: Tensor, target: Tensor, scale: float, softcap: float, total:
                 scale,
                 softcap,
                 TOTAL=total,
-                EXPECTED=expected,
+                ENTROPY=entropy,
                 IGNORE=IGNORED,
                 ABSENT=ELSEWHERE,
                 **_constants(statistics.dtype, softcap, n_columns, LARGEST),
@@ -215,7 +217,7 @@ def specialisations() -> list[Specialisation]:
     types |= {"statistics_ptr": "*fp32", "slopes_ptr": "*fp32"}
     found: list[Specialisation] = []
     for name, everything in (("plain", False), ("all", True)):
-        flags = {"TOTAL": everything, "EXPECTED": everything, "IGNORE": IGNORED, "ABSENT": ELSEWHERE}
+        flags = {"TOTAL": everything, "ENTROPY": everything, "IGNORE": IGNORED, "ABSENT": ELSEWHERE}
         for kernel, most in ((_forward, LARGEST), (_backward, TILE)):
             constants = _constants(torch.float32, 30.0 if everything else 0.0, 128256, most) | flags
             warps = constants.pop("num_warps")

@@ -118,8 +118,8 @@ def linear_cross_entropy(  # noqa: PLR0913
         loss = divided(total, token_weight, codes, num_items) if reduction == "mean" else total
     if not (return_logprobs or return_entropy):
         return loss
-    logprobs, lse, _, expected = rows.detach().unbind()
-    return loss, *((logprobs,) if return_logprobs else ()), *((lse - expected,) if return_entropy else ())
+    logprobs, _, _, entropy = rows.detach().unbind()
+    return loss, *((logprobs,) if return_logprobs else ()), *((entropy,) if return_entropy else ())
 
 
 def linear_logprobs(  # noqa: PLR0913
@@ -166,8 +166,8 @@ def linear_logprobs(  # noqa: PLR0913
     operands, codes, part = _prepared(hidden, weight, target, bias, lora, ignore_index, shard)
     how = Settings(1 / temperature, 0.0, 0.0, 0.0, part.vocabulary, return_entropy, n_valid, chunk_tokens)
     chosen = dispatch.choose("linear_cross_entropy", backend, operands.x, operands.weight, codes)
-    logprobs, lse, _, expected = TokenStatistics.apply(*operands, codes, how, chosen, shard).unbind()
-    return logprobs, lse - expected if return_entropy else None
+    logprobs, _, _, entropy = TokenStatistics.apply(*operands, codes, how, chosen, shard).unbind()
+    return logprobs, entropy if return_entropy else None
 
 
 def _prepared(  # noqa: PLR0913
@@ -209,7 +209,9 @@ def _check(operands: Operands, target: Tensor) -> None:
 
 
 def _recomputes(asked: bool | None, operands: Operands, token_weight: Tensor | None) -> bool:
-    """Whether gradients are left to the backward pass."""
+    """Whether gradients are left to the backward pass, or there is none."""
+    if not torch.is_grad_enabled():
+        return True
     if token_weight is not None and token_weight.requires_grad:
         return True
     if asked is not None or operands.x.device.type != "cuda":

@@ -70,9 +70,10 @@ def _forward(rows: Rows, *args: Any) -> tuple[Tensor, ...]:
             found, of = statistics[:, at], None if weights is None else weights[at]
             by = slopes(found, token_slopes(found, of, how.smoothing, how.z_loss, how.vocabulary))
             sums.add(at, rows.gradient(kept, work.target[at], found, by, how))
-    if how.n_valid is not None:  # a wrong number must not leave tokens out in silence, and counting waits for a GPU
-        statistics.masked_fill_((target != IGNORED).sum() != how.n_valid, float("nan"))
-    return work.spread(statistics.T).T.contiguous(), *sums.results()
+    found = work.spread(statistics.T).T.contiguous()
+    if how.n_valid is not None:  # a wrong number must not leave tokens out in silence, and to look waits for a GPU
+        found.masked_fill_((target != IGNORED).sum() != how.n_valid, float("nan"))
+    return found, *sums.results()
 
 
 def _backward(rows: Rows, *args: Any) -> tuple[Tensor, ...]:
@@ -175,18 +176,15 @@ class _Sums:
 
     def results(self) -> tuple[Tensor, ...]:
         """In the order of the operands; empty where a gradient is not needed."""
-        empty = self.work.operands.x.new_empty(0)
-        dx, dlow_x = (empty if rows is None else self.work.spread(rows) for rows in (self.dx, self.dlow_x))
-        weight, low_weight, bias = self.work.operands.weight, self.work.operands.low_weight, self.work.operands.bias
-        dweight, dlow_weight, dbias = (
-            _finished(total, of) if of is not None and need else empty
-            for total, of, need in (
-                (self.dweight, weight, self._dweight),
-                (self.dlow_weight, low_weight, self._dlow_weight),
-                (self.dbias, bias, self._dbias),
-            )
+        _, weight, _, low_weight, bias = self.work.operands
+        found = (
+            None if self.dx is None else self.work.spread(self.dx),
+            _finished(self.dweight, weight) if self._dweight else None,
+            None if self.dlow_x is None else self.work.spread(self.dlow_x),
+            _finished(self.dlow_weight, low_weight) if low_weight is not None and self._dlow_weight else None,
+            _finished(self.dbias, bias) if bias is not None and self._dbias else None,
         )
-        return dx, dweight, dlow_x, dlow_weight, dbias
+        return tuple(weight.new_empty(0) if each is None else each for each in found)
 
 
 def _plus_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

@@ -44,16 +44,15 @@ def _gradients(  # noqa: PLR0913
     operands: Operands, target: Tensor, found: Tensor, by: Tensor, needs: list[bool], how: Settings
 ) -> tuple[Tensor, ...]:
     x, weight, low_x, low_weight, _ = operands
-    empty = x.new_empty(0)
     if not any(needs):
-        return (empty,) * 5
+        return tuple(x.new_empty(0) for _ in needs)
     dlogits = rows.backward(_logits(operands), target, found, by, how.scale, how.softcap)
     acc = dlogits.dtype
     made = (
         lambda: dlogits @ weight.to(acc),
         lambda: dlogits.T @ x.to(acc),
-        lambda: empty if low_weight is None else dlogits @ low_weight.to(acc),
-        lambda: empty if low_x is None else dlogits.T @ low_x.to(acc),
+        lambda: dlogits @ low_weight.to(acc),
+        lambda: dlogits.T @ low_x.to(acc),
         lambda: dlogits.sum(0),
     )
     return tuple(

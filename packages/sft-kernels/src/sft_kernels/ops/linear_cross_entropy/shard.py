@@ -38,15 +38,15 @@ def shard_of(vocabulary: int, group: "distributed.ProcessGroup | None" = None) -
 
 def combined(statistics: Tensor, target: Tensor, shard: VocabShard) -> Tensor:
     """Statistics ``[4, N]`` over the whole vocabulary from those of this process's part, the same in all processes."""
-    logprob, lse, total, expected = statistics.unbind()
+    logprob, lse, total, entropy = statistics.unbind()
     chosen = torch.where(target == ELSEWHERE, 0.0, logprob + lse)
-    mine = torch.stack((chosen, lse, total, expected))
+    mine = torch.stack((chosen, lse, total, entropy))
     parts = [torch.empty_like(mine) for _ in range(distributed.get_world_size(shard.group))]
     distributed.all_gather(parts, mine, group=shard.group)
-    chosen, lse, total, expected = torch.stack(parts, 1).unbind()
+    chosen, lse, total, entropy = torch.stack(parts, 1).unbind()
     top = lse.amax(0)
     shares = (lse - top).exp()
     log_sum = shares.sum(0).log()
-    mean = (shares * expected).sum(0) / shares.sum(0)
-    whole = torch.stack((chosen.sum(0) - top - log_sum, top + log_sum, total.sum(0), mean))
+    spread = log_sum + (shares * (entropy - (lse - top))).sum(0) / shares.sum(0)
+    whole = torch.stack((chosen.sum(0) - top - log_sum, top + log_sum, total.sum(0), spread))
     return torch.where(target == IGNORED, 0.0, whole)

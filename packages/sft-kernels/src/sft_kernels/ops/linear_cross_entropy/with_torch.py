@@ -39,8 +39,10 @@ def statistics(logits: Tensor, target: Tensor, how: Settings) -> tuple[Tensor, K
     log_sum = sums.log()
     lse = (top + log_sum)[:, 0]
     logprob = torch.where(target == ELSEWHERE, -lse, chosen - top[:, 0] - log_sum[:, 0])
-    expected = (powers * z).sum(1) / sums[:, 0] if how.entropy else torch.zeros_like(lse)
-    return torch.stack((logprob, lse, total, expected)), Kept(logits, powers, sums, z if needed else None)
+    entropy = torch.zeros_like(lse)
+    if how.entropy:
+        entropy = log_sum[:, 0] - (powers * (z - top)).sum(1) / sums[:, 0]
+    return torch.stack((logprob, lse, total, entropy)), Kept(logits, powers, sums, z if needed else None)
 
 
 def kept(logits: Tensor, statistics: Tensor, how: Settings) -> Kept:
@@ -53,12 +55,11 @@ def kept(logits: Tensor, statistics: Tensor, how: Settings) -> Kept:
 
 def gradient(kept: Kept, target: Tensor, statistics: Tensor, slopes: Tensor, how: Settings) -> Tensor:
     """See `chunked.Rows`."""
-    on_p, on_pz, on_all, on_target = slopes[..., None].unbind()
+    on_p, on_plogp, on_all, on_target = slopes[..., None].unbind()
     dz, z = kept.powers, kept.z
     if how.entropy and z is not None:
-        dz.mul_(on_p + on_pz * z) if kept.sums is None else dz.mul_((on_p + on_pz * z) / kept.sums)
-    else:
-        dz.mul_(on_p if kept.sums is None else on_p / kept.sums)
+        on_p = on_p + on_plogp * (z - statistics[1][:, None])
+    dz.mul_(on_p if kept.sums is None else on_p / kept.sums)
     if how.smoothing:
         dz.add_(on_all)
     place = torch.where((target >= 0) & (target < dz.shape[1]), target, 0)[:, None]
