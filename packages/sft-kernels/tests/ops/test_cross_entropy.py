@@ -51,17 +51,17 @@ def formula(  # as one writes it
 @pytest.mark.parametrize("how", [PLAIN, EVERYTHING, EACH], ids=["plain", "everything", "each"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_losses_and_gradients_are_as_accurate_as_plain_pytorch(dtype: torch.dtype, how: dict, backend: str) -> None:
-    target, weights = targets(17, 65), random(17, seed=3, grad=False).abs().requires_grad_(how is EACH)
+    target, weights = targets(9, 65), random(9, seed=3, grad=False).abs().requires_grad_(how is EACH)
     op = partial(partial, cross_entropy, backend=backend, **how)
     check_op(
         lambda logits, weights: op(token_weight=weights)(logits, target),
         partial(formula, target=target, **how),
-        [random(17, 65, dtype=dtype), weights],
+        [random(9, 65, dtype=dtype), weights],
         factor=4.0,  # a sum is one draw of the error
     )
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(1, 9), sizes(300).filter(lambda size: size > 1))
 def test_sizes_around_powers_of_two(rows: int, columns: int) -> None:
     target = targets(rows, columns, 5)
@@ -122,7 +122,9 @@ def test_parts_of_a_batch_add_up_to_the_whole(backend: str) -> None:
 def test_logprobs_near_zero_keep_their_digits() -> None:
     logits = torch.tensor([[30.0, 20.0, 10.0]], dtype=torch.float64)
     for backend in BACKENDS:
-        found = cross_entropy(random(1, 3, grad=False) * 0 + logits.to(random(1).device), targets(1, 3) * 0, backend=backend)
+        found = cross_entropy(
+            random(1, 3, grad=False) * 0 + logits.to(random(1).device), targets(1, 3) * 0, backend=backend
+        )
         wanted = torch.nn.functional.cross_entropy(logits, torch.tensor([0]))
         torch.testing.assert_close(found.cpu().double(), wanted, rtol=1e-2, atol=0)
 

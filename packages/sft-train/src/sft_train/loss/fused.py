@@ -65,7 +65,13 @@ def _plain(layer: nn.Module) -> bool:
 
 
 def fused_nll(
-    model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, *, head: Head, parts: Parts, chunks: int | None = None
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    call: ForwardCall,
+    *,
+    head: Head,
+    parts: Parts,
+    chunks: int | None = None,
 ) -> Tensor:
     """Summed negative log-likelihood of a micro batch's trained tokens; equals `next_token_nll`.
 

@@ -131,11 +131,11 @@ def _never(*_: Any) -> None:
     """The reference runs everywhere."""
 
 
-def _fake_forward(logits, target, scale, softcap, total, entropy):  # noqa: PLR0913
+def _fake_forward(logits, target, scale, softcap, total, entropy):
     return logits.new_empty(4, logits.shape[0], dtype=accumulator(logits.dtype))
 
 
-def _fake_backward(logits, target, statistics, slopes, scale, softcap):  # noqa: PLR0913
+def _fake_backward(logits, target, statistics, slopes, scale, softcap):
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 

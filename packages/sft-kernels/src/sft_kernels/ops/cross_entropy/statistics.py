@@ -1,6 +1,6 @@
 """What the loss of a token needs to know of its row of logits, and the losses that are made of it.
 
-With ``z = softcap(scale * logits)`` over a vocabulary of V, target t and p the softmax of z, a row has four statistics::
+With ``z = softcap(scale * logits)`` over a vocabulary of V, target t and p the softmax of z, a row has four::
 
     logprob = z[t] - lse             lse   = log(sum exp(z))
     entropy = -sum p * log(p)        total = sum z
@@ -55,7 +55,9 @@ def token_losses(statistics: Tensor, smoothing: float, z_loss: float, vocabulary
     return losses + z_loss * lse.square() if z_loss else losses
 
 
-def token_slopes(statistics: Tensor, weights: Tensor | None, smoothing: float, z_loss: float, vocabulary: int) -> Tensor:
+def token_slopes(
+    statistics: Tensor, weights: Tensor | None, smoothing: float, z_loss: float, vocabulary: int
+) -> Tensor:
     """Derivatives ``[4, N]`` of the sum of weighted `token_losses` by the statistics."""
     lse = statistics[1]
     by = torch.zeros_like(statistics)

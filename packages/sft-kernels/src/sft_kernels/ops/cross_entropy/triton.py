@@ -170,14 +170,17 @@ def backward(
     return grad
 
 
-def gradient_into(  # noqa: D417
+def gradient_into(
     grad: Tensor, logits: Tensor, target: Tensor, statistics: Tensor, slopes: Tensor, how: tuple[float, float]
 ) -> None:
     """The gradient of logits ``[N, V]``, into a tensor of the same shape, which may be the logits themselves.
 
     Args:
-        grad, logits: with the elements of a row next to one another.
-        target, statistics, slopes: contiguous.
+        grad: with the elements of a row next to one another.
+        logits: likewise.
+        target: contiguous, as are statistics and slopes.
+        statistics: ``[4, N]``.
+        slopes: ``[4, N]``.
         how: scale and softcap.
     """
     n_rows, n_columns = logits.shape

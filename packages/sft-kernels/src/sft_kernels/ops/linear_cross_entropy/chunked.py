@@ -7,12 +7,12 @@ own, are turned into their gradient, which two matrix products take to the gradi
     dx     = dlogits @ weight        [n, H]
     dweight += dlogits.T @ x         [V, H]    in float32, over chunks in order
 
-What happens to a chunk of logits is given by a module with three functions (`Rows`), in triton or in plain PyTorch.
+What happens to a chunk of logits is three functions (`Rows`), in triton or in plain PyTorch.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,23 +32,19 @@ FEWEST = {"cuda": 1024, "cpu": 128}
 MIXED = torch.version.cuda is not None and "dtype_out" in torch.ops.aten.addmm.overloads()
 """Whether CUDA can multiply bfloat16 and add to float32."""
 
-Kept = Any
 
+class Rows(NamedTuple):
+    """What is done to the logits ``[n, V]`` of a chunk, which may be overwritten. Targets are coded.
 
-class Rows(Protocol):
-    """What is done to the logits ``[n, V]`` of a chunk, which may be overwritten. Targets are coded."""
+    Attributes:
+        statistics: from logits, target, settings; returns statistics ``[4, n]``, and what `gradient` needs.
+        kept: from logits, statistics, settings; returns what `gradient` needs.
+        gradient: from that, target, statistics, slopes, settings; returns the gradient of the logits in their dtype.
+    """
 
-    def statistics(self, logits: Tensor, target: Tensor, how: Settings) -> tuple[Tensor, Kept]:
-        """Statistics ``[4, n]``, and what `gradient` needs."""
-        ...
-
-    def kept(self, logits: Tensor, statistics: Tensor, how: Settings) -> Kept:
-        """What `gradient` needs, where the statistics are known."""
-        ...
-
-    def gradient(self, kept: Kept, target: Tensor, statistics: Tensor, slopes: Tensor, how: Settings) -> Tensor:
-        """The gradient of the logits in their dtype."""
-        ...
+    statistics: Callable[[Tensor, Tensor, Settings], tuple[Tensor, Any]]
+    kept: Callable[[Tensor, Tensor, Settings], Any]
+    gradient: Callable[[Any, Tensor, Tensor, Tensor, Settings], Tensor]
 
 
 def implementation(rows: Rows) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -152,10 +148,12 @@ class _Sums:
 
     def __init__(self, work: _Work, needs: list[bool]) -> None:
         self.work = work
-        x, weight, low_x, low_weight, bias = work.operands
+        x, low_x = work.operands.x, work.operands.low_x
         dx, self._dweight, dlow_x, self._dlow_weight, self._dbias = needs
         self.dx = torch.empty_like(x, memory_format=torch.contiguous_format) if dx else None
-        self.dlow_x = torch.empty_like(low_x, memory_format=torch.contiguous_format) if low_x is not None and dlow_x else None
+        self.dlow_x = (
+            torch.empty_like(low_x, memory_format=torch.contiguous_format) if low_x is not None and dlow_x else None
+        )
         self.dweight: Tensor | None = None
         self.dlow_weight: Tensor | None = None
         self.dbias: Tensor | None = None

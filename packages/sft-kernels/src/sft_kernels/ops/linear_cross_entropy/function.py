@@ -1,4 +1,4 @@
-"""The two ways through autograd: a sum whose gradients are computed with it, and statistics of which any loss is made."""
+"""Two ways through autograd: a sum whose gradients are computed with it, and statistics that any loss is made of."""
 
 from typing import Any
 
@@ -22,6 +22,7 @@ class SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x, weight, low_x, low_weight, bias, target, token_weight, how, backend):  # noqa: PLR0913
+        """Sum and statistics."""
         operands, needs = (x, weight, low_x, low_weight, bias), list(ctx.needs_input_grad[:5])
         rows, *gradients = torch.ops.sft_kernels.linear_cross_entropy_forward(
             *operands, target, token_weight, needs, *how, backend
@@ -35,6 +36,7 @@ class SummedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, factor, _):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The gradients, times the factor."""
         scaled = [
             None if dtype is None else (gradient * factor).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
@@ -47,6 +49,7 @@ class TokenStatistics(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x, weight, low_x, low_weight, bias, target, how, backend, shard):  # noqa: PLR0913
+        """The statistics."""
         operands = x, weight, low_x, low_weight, bias
         rows = torch.ops.sft_kernels.linear_cross_entropy_forward(*operands, target, None, NOTHING, *how, backend)[0]
         if shard is not None:
@@ -58,6 +61,7 @@ class TokenStatistics(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The gradients, from the logits computed again."""
         *operands, target, rows = ctx.saved_tensors
         how, backend, shard = ctx.how
         needs = list(ctx.needs_input_grad[:5])

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sft_kernels.launch import accumulator
@@ -40,7 +39,7 @@ def _logits(operands: Operands) -> Tensor:
     return logits if bias is None else logits + bias
 
 
-def _gradients(  # noqa: PLR0913
+def _gradients(
     operands: Operands, target: Tensor, found: Tensor, by: Tensor, needs: list[bool], how: Settings
 ) -> tuple[Tensor, ...]:
     x, weight, low_x, low_weight, _ = operands
@@ -49,13 +48,13 @@ def _gradients(  # noqa: PLR0913
     dlogits = rows.backward(_logits(operands), target, found, by, how.scale, how.softcap)
     acc = dlogits.dtype
     made = (
-        lambda: dlogits @ weight.to(acc),
-        lambda: dlogits.T @ x.to(acc),
-        lambda: dlogits @ low_weight.to(acc),
-        lambda: dlogits.T @ low_x.to(acc),
-        lambda: dlogits.sum(0),
+        dlogits @ weight.to(acc),
+        dlogits.T @ x.to(acc),
+        None if low_weight is None else dlogits @ low_weight.to(acc),
+        None if low_x is None else dlogits.T @ low_x.to(acc),
+        dlogits.sum(0),
     )
     return tuple(
-        make().to(held(of)) if need and of is not None else x.new_empty(0)
-        for make, need, of in zip(made, needs, operands, strict=True)
+        x.new_empty(0) if of is None or gradient is None or not need else gradient.to(held(of))
+        for gradient, of, need in zip(made, operands, needs, strict=True)
     )

@@ -4,7 +4,6 @@ Exponentials are taken in place. Two passes over the logits are saved by keeping
 gradient: the division by their sum is left to the multiplication by the slopes.
 """
 
-import sys
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from sft_kernels.launch import accumulator
 from sft_kernels.ops.cross_entropy.statistics import ELSEWHERE
-from sft_kernels.ops.linear_cross_entropy.chunked import implementation
+from sft_kernels.ops.linear_cross_entropy.chunked import Rows, implementation
 from sft_kernels.ops.linear_cross_entropy.settings import Settings
 
 __all__ = ["backward", "forward", "gradient", "kept", "statistics"]
@@ -81,4 +80,4 @@ def _capped(logits: Tensor, how: Settings) -> tuple[Tensor, bool]:
     return z, bool(how.softcap or how.entropy)
 
 
-forward, backward = implementation(sys.modules[__name__])
+forward, backward = implementation(Rows(statistics, kept, gradient))

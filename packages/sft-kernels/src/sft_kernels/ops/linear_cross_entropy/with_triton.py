@@ -1,11 +1,9 @@
 """The head in parts, each part's logits in triton: read twice, and overwritten with their gradient."""
 
-import sys
-
 from torch import Tensor
 
 from sft_kernels.ops.cross_entropy import triton as rows
-from sft_kernels.ops.linear_cross_entropy.chunked import implementation
+from sft_kernels.ops.linear_cross_entropy.chunked import Rows, implementation
 from sft_kernels.ops.linear_cross_entropy.settings import Settings
 
 __all__ = ["backward", "forward", "gradient", "kept", "statistics"]
@@ -23,10 +21,8 @@ def kept(logits: Tensor, statistics: Tensor, how: Settings) -> Tensor:
 
 def gradient(kept: Tensor, target: Tensor, statistics: Tensor, slopes: Tensor, how: Settings) -> Tensor:
     """See `chunked.Rows`."""
-    rows.gradient_into(
-        kept, kept, target, statistics.contiguous(), slopes.contiguous(), (how.scale, how.softcap)
-    )
+    rows.gradient_into(kept, kept, target, statistics.contiguous(), slopes.contiguous(), (how.scale, how.softcap))
     return kept
 
 
-forward, backward = implementation(sys.modules[__name__])
+forward, backward = implementation(Rows(statistics, kept, gradient))
