@@ -13,8 +13,10 @@ from sft_kernels.documents import (
     packed_shift_labels,
     sequence_weights,
 )
+from sft_kernels.ops.cross_entropy import cross_entropy
 from sft_kernels.ops.glu import geglu, swiglu, swiglu_packed
 from sft_kernels.ops.layer_norm import layer_norm
+from sft_kernels.ops.linear_cross_entropy import HeadLora, VocabShard, linear_cross_entropy, linear_logprobs
 from sft_kernels.ops.qk_norm_rope import qk_norm_rope
 from sft_kernels.ops.rms_norm import add_rms_norm, rms_norm
 from sft_kernels.ops.rope import apply_rotary_pos_emb, rope, rope_cached
@@ -30,9 +32,12 @@ from sft_kernels.packing import (
 from sft_kernels.padding import cu_seqlens_from_attention_mask, repad, unpad
 
 __all__ = [
+    "HeadLora",
+    "VocabShard",
     "add_rms_norm",
     "apply_rotary_pos_emb",
     "block_table",
+    "cross_entropy",
     "cu_seqlens_from_attention_mask",
     "cu_seqlens_from_document_ids",
     "cu_seqlens_from_lengths",
@@ -44,6 +49,8 @@ __all__ = [
     "geglu",
     "implementations",
     "layer_norm",
+    "linear_cross_entropy",
+    "linear_logprobs",
     "max_seqlen",
     "packed_shift_labels",
     "position_ids_from_cu_seqlens",

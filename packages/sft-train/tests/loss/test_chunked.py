@@ -1,4 +1,4 @@
-"""The loss computed in parts is the same loss with the same gradients, and never holds all logits."""
+"""From the head's weights or from its logits in parts, the loss is the same, and never holds all logits."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from transformers import (
 from sft_schema import IGNORE_INDEX, ConfigError, SftConfig
 from sft_schema.record import PackedRow
 from sft_train.loss import forward_call, next_token_nll, summed_loss
+from sft_train.loss.chunked import chunked_nll
+from sft_train.loss.fused import fused_nll, parts_of
 from sft_train.trainer import SftTrainer
 from sft_train.trainer.rows import to_tensors
 
@@ -62,6 +64,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "scaled up": lambda: CohereForCausalLM(CohereConfig(**SIZES, logit_scale=3.0)),
     "scaled down": lambda: GraniteForCausalLM(GraniteConfig(**SIZES, logits_scaling=3.0)),
     "LoRA": lambda: lora(LlamaConfig(**SIZES), LlamaForCausalLM, target_modules=["q_proj"]),
+    "LoRA with dropout on the head": lambda: lora(
+        LlamaConfig(**SIZES), LlamaForCausalLM, target_modules=["lm_head"], lora_dropout=0.5
+    ),
+    "DoRA on the head": lambda: lora(LlamaConfig(**SIZES), LlamaForCausalLM, target_modules=["lm_head"], use_dora=True),
     "LoRA on the head": lambda: lora(LlamaConfig(**SIZES), LlamaForCausalLM, target_modules=["lm_head", "v_proj"]),
     "head beside LoRA": lambda: lora(
         LlamaConfig(**SIZES), LlamaForCausalLM, target_modules=["v_proj"], modules_to_save=["lm_head"]
@@ -89,6 +95,9 @@ def written_out(model: nn.Module, given: dict[str, Any]) -> Tensor:
     return (nll * given.get("target_weights", torch.ones(len(nll))).to(nll.dtype)).sum()
 
 
+FROM_LOGITS = {"DoRA on the head"}
+
+
 def loss_of(model: nn.Module, config: MakeConfig, chunks: int = 4) -> Any:
     cfg = config(chunked_cross_entropy="true", chunked_cross_entropy_num_chunks=str(chunks))
     return summed_loss(model, cfg, forward_call(model, "sdpa"))
@@ -110,18 +119,24 @@ def test_loss_and_gradients_are_those_of_the_definition_in_float64(
     given = batch(weighted=weighted)
     wanted = written_out(model, given)
     wanted_gradients = gradients(model, wanted)
-    for chunks in (2, 5, 100):
-        found = loss_of(model, config, chunks)(model, given)
+    in_parts = [loss_of(model, config, chunks) for chunks in (2, 5, 100)]
+    default = summed_loss(model, config(), forward_call(model, "sdpa"))
+    assert {each.func for each in in_parts} == {chunked_nll if kind in FROM_LOGITS else fused_nll}
+    assert default.func == (next_token_nll if kind in FROM_LOGITS else fused_nll)
+    for each in (*in_parts, default):
+        found = each(model, given)
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
-        for name, each in gradients(model, found).items():
+        found_gradients = gradients(model, found)
+        assert found_gradients.keys() == wanted_gradients.keys()
+        for name, each in found_gradients.items():
             torch.testing.assert_close(each, wanted_gradients[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_head_never_sees_more_than_one_part(training: bool, config: MakeConfig) -> None:
-    model = MODELS["tied"]().train(training)
+    model = MODELS["DoRA on the head"]().train(training)
     loss, given, rows = loss_of(model, config, 4), batch(), []
-    model.lm_head.register_forward_hook(lambda _, args, output: rows.append(output.numel() // 61))
+    model.get_output_embeddings().register_forward_hook(lambda _, args, output: rows.append(output.numel() // 61))
     with torch.set_grad_enabled(training):
         found = loss(model, given)
     if training:
@@ -129,6 +144,28 @@ def test_the_head_never_sees_more_than_one_part(training: bool, config: MakeConf
     trained = len(given["targets"])
     assert max(rows) == -(-trained // 4)
     assert sum(rows) == trained * (2 if training else 1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_logits_of_all_tokens_never_exist_at_once(
+    training: bool, config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, product, rows = MODELS["tied"]().train(training), torch.mm, []
+    loss, given = loss_of(model, config, 4), batch()
+
+    def noted(left: Tensor, right: Tensor, **how: Any) -> Tensor:
+        if right.shape == (16, 61):
+            rows.append(len(left))
+        return product(left, right, **how)
+
+    monkeypatch.setattr(torch, "mm", noted)
+    with torch.set_grad_enabled(training):
+        found = loss(model, given)
+    if training:
+        found.backward()
+    trained = len(given["targets"])
+    assert max(rows) == -(-trained // 4)
+    assert sum(rows) == trained  # and not again in the backward pass
 
 
 def test_a_batch_without_trained_tokens_keeps_every_weight_in_the_graph(config: MakeConfig) -> None:
@@ -165,7 +202,41 @@ class Shifted(LlamaForCausalLM):
 
 def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"Shifted does something to its logits[\s\S]*remove `chunked_cross_entropy`"):
-        loss_of(Shifted(LlamaConfig(**SIZES)), config)
+        loss_of(model := Shifted(LlamaConfig(**SIZES)), config)
+    default = summed_loss(model, config(), forward_call(model, "sdpa"))
+    assert default.func is next_token_nll
+    torch.testing.assert_close(default(model, batch()), written_out(model, batch()))
+
+
+def test_a_compiled_model_keeps_its_head(config: MakeConfig) -> None:
+    model = MODELS["plain"]()
+    assert summed_loss(model, config(), forward_call(model, "sdpa"), compiled=True).func is next_token_nll
+
+
+def test_an_adapters_dropout_is_drawn_as_in_its_layer(config: MakeConfig) -> None:
+    model = MODELS["LoRA with dropout on the head"]().double().train()
+    given, found = batch(), []
+    for loss in (partial(next_token_nll, call=forward_call(model, "sdpa")), loss_of(model, config, 2)):
+        torch.manual_seed(5)
+        found.append((nll := loss(model, given), gradients(model, nll)))
+    assert found[0][0] != loss_of(model.eval(), config)(model, given), "dropout changes the loss"
+    torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("kind", ["bfloat16 head", "hooked", "merged", "two adapters"])
+def test_a_head_that_is_more_than_its_weights_is_left_to_its_layer(kind: str, config: MakeConfig) -> None:
+    model: Any = MODELS["LoRA on the head"]()
+    layer = model.get_output_embeddings()
+    if kind == "bfloat16 head":
+        layer.get_base_layer().bfloat16()
+    elif kind == "hooked":
+        layer.get_base_layer().register_forward_hook(lambda *_: None)
+    elif kind == "merged":
+        layer.merge()
+    else:
+        model.add_adapter("second", LoraConfig(r=2, target_modules=["lm_head"]))
+        model.base_model.set_adapter(["default", "second"])
+    assert parts_of(layer) is None
 
 
 def test_a_model_without_logits_to_keep_gives_the_same(config: MakeConfig) -> None:
@@ -205,7 +276,8 @@ def test_a_run_has_the_same_losses_under_every_name_of_it(
         "plugin": {"plugins": f"[{CUT}]"},
     }.items():
         each = trainer(config(**rest, **on))
-        assert (each.summed_loss.func is next_token_nll) == (name == "plain")
+        assert each.summed_loss.func is fused_nll
+        assert each.summed_loss.keywords["chunks"] == {"plain": None, "chunked": 3}.get(name, 8)
         each.train()
         losses = [line["loss"] for line in each.state.log_history if "loss" in line]
         found[name] = [*losses, each.held_out_loss()]

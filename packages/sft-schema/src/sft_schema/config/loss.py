@@ -14,7 +14,7 @@ class LossSection(Section):
     """The loss and what is added to the model's inputs for it."""
 
     chunked_cross_entropy: bool = setting(
-        "Compute the logits a part at a time, and again in the backward pass, so that they never fill the memory.",
+        "Compute the logits a part at a time, so that they never fill the memory, whatever the head is.",
         False,
     )
     chunked_cross_entropy_num_chunks: int = setting("In how many parts.", 8, ge=2)

@@ -12,10 +12,10 @@ without parts. What a few models do to the logits afterwards is repeated from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sft_schema import ConfigError, Issue
 from sft_train.loss.next_token import ForwardCall, forward_inputs, logits_at, summed_nll
+
+Result = TypeVar("Result")
 
 _TOLERANCE = 1e-3
 """Largest difference of logits allowed, as a part of the largest. Rounding gives 1e-6, a forgotten cap 0.1 and more."""
@@ -118,36 +120,46 @@ class Hidden:
         return torch.autocast(self.hidden.device.type, dtype, enabled=enabled)
 
 
-def hidden_at(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, layer: nn.Module) -> Hidden:
-    """Runs a model up to its head, which is handed no rows.
+def at_head(
+    model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, layer: nn.Module, do: Callable[[Tensor], Result]
+) -> tuple[Result, Tensor]:
+    """Runs a model, with a function in the place of its head, which is handed no rows.
 
     Args:
         model: possibly wrapped for several processes.
         batch: as for `logits_at`.
         call: see `forward_call`.
         layer: the head's layer.
-    """
-    caught: list[Hidden] = []
+        do: called within the head, where its weights are at hand and autocast is as for it, with hidden states
+            `[k, width]` at the positions whose next token is trained.
 
-    def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    Returns:
+        What `do` returned, and the model's logits, which have no rows.
+    """
+    done: list[Result] = []
+
+    def instead(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = args[0]
-        device = hidden.device.type
-        caught.append(Hidden(hidden, (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))))
+        done.append(do(hidden[0] if call.logits_to_keep else hidden[0, batch["predict_at"]]))
         return (hidden[..., :0, :], *args[1:])
 
-    handle = layer.register_forward_pre_hook(catch)
+    handle = layer.register_forward_pre_hook(instead)
     try:
-        _run(model, batch, call)
+        logits: Tensor = model(**forward_inputs(batch, call)).logits
     finally:
         handle.remove()
-    (found,) = caught
-    hidden = found.hidden[0] if call.logits_to_keep else found.hidden[0, batch["predict_at"]]
-    return replace(found, hidden=hidden)
+    (found,) = done
+    return found, logits
 
 
-def _run(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> None:
-    """The forward pass for its own sake: the logits that come out have no rows to choose from."""
-    model(**forward_inputs(batch, call))
+def hidden_at(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, layer: nn.Module) -> Hidden:
+    """Runs a model up to its head; see `at_head`."""
+
+    def catch(hidden: Tensor) -> Hidden:
+        device = hidden.device.type
+        return Hidden(hidden, (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)))
+
+    return at_head(model, batch, call, layer, catch)[0]
 
 
 def chunked_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, *, head: Head, chunks: int) -> Tensor:

@@ -93,7 +93,7 @@ class SftTrainer(SavingTrainer):
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
-        plain = summed_loss(self.model, cfg, self.call)
+        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
