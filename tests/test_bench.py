@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 BENCH = Path(__file__).parents[1] / "tools" / "bench"
 
 
@@ -51,3 +54,23 @@ def test_the_memory_bench_measures_the_reader_and_its_workers() -> None:
     found = found_by("memory", "--rows", "50,120")
     assert [row["rows"] for row in found["runs"]] == [50, 120]
     assert all(row["reader_mb"] > 20 and row["worker_mb"] > 20 for row in found["runs"])
+
+
+def test_the_bench_of_kernels_times_what_there_is_and_says_what_there_is_not() -> None:
+    ops = ["rms_norm", "varlen_attention", "lora_linear", "dequantize_nf4", "grouped_linear"]
+    found = found_by("kernels", "--self-test", "--ops", *ops)
+    assert [row["op"] for row in found["rows"]] == ops
+    assert all(rate > 0 for rate in found["ceilings"].values())
+    for row in found["rows"]:
+        assert {"sft_kernels", "PyTorch"} <= row["ms"].keys(), row["not_run"]
+        assert ("both" in row["ms"]["sft_kernels"]) == (row["op"] != "dequantize_nf4")
+        for name, parts in row["rate"].items():
+            assert all(rate > 0 for rate in parts.values()), name
+            assert row["share_of_ceiling"][name].keys() == row["ms"][name].keys()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_bench_of_kernels_does_not_time_a_cpu() -> None:
+    done = subprocess.run([sys.executable, BENCH / "kernels.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("no GPU was found")

@@ -167,6 +167,12 @@ def test_isolation_refuses_an_environment_with_foreign_packages(name, frozen, pr
         isolation.judge(known[name], frozen, known)
 
 
+def test_isolation_runs_the_outside_projects_of_a_package():
+    known = isolation.packages(ROOT)
+    found = {name: [folder.name for folder in isolation.consumers(ROOT, known[name], known)] for name in known}
+    assert found == {name: ["kernels_only"] if name == "sft-kernels" else [] for name in known}
+
+
 def test_isolation_accepts_an_environment_of_what_is_declared():
     known = isolation.packages(ROOT)
     wheel = "sft-schema @ file:///builds/sft_schema-0.1.0-py3-none-any.whl"

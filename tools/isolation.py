@@ -6,6 +6,7 @@ In the workspace environment every package sees every other's dependencies: an u
     python tools/isolation.py wheels [packages]   from built wheels, in an environment outside the checkout
 
 With `--python 3.12` another interpreter runs the tests, if this machine has one; none is downloaded.
+From wheels, the outside projects in tests/consumers that need the package run as well.
 Tests marked slow are left to the run of the whole suite. One line per package: what was done, and seconds.
 """
 
@@ -144,10 +145,30 @@ def from_wheel(package: Package, python: str, quick: list[str], known: Mapping[s
         run([*install, *wheels], folder)
         judge(package, run(["uv", "pip", "freeze", "--python", "env"], folder).splitlines(), known)
         run(["env/bin/python", "-c", f"import {package.module}"], folder)
+        for consumer in consumers(ROOT, package, known):
+            run_consumer(consumer, folder, [*install, *wheels])
         run([*install, *TEST_NEEDS], folder)
         copied = folder / package.folder.name
         shutil.copytree(package.folder, copied, ignore=shutil.ignore_patterns("src", "__pycache__", ".*"))
         return last_line(run(["../env/bin/python", "-m", "pytest", "tests", *quick], copied))
+
+
+def consumers(root: Path, package: Package, known: Mapping[str, Package]) -> list[Path]:
+    """Folders of outside projects that need this member of the workspace and no other."""
+    found = []
+    for path in sorted(root.glob("tests/consumers/*/pyproject.toml")):
+        declared = tomllib.loads(path.read_text())["project"]["dependencies"]
+        if {required_name(text) for text in declared} & known.keys() == {package.name}:
+            found.append(path.parent)
+    return found
+
+
+def run_consumer(consumer: Path, folder: Path, install: list[str | Path]) -> None:
+    """Install a copy of an outside project into `folder`'s environment, beside the wheel, and run its module."""
+    copied = folder / consumer.name
+    shutil.copytree(consumer, copied, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    run([*install, copied], folder)
+    run(["env/bin/python", "-m", consumer.name], folder)
 
 
 def judge(package: Package, frozen: list[str], known: Mapping[str, Package]) -> None:
