@@ -69,7 +69,7 @@ def test_names_that_do_not_exist_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"no op|no implementation"), request():
             pass
-    with pytest.raises(ValueError, match="no op is named 'toys'; ops are rms_norm, toy"):
+    with pytest.raises(ValueError, match="no op is named 'toys'; ops are .*rms_norm.*toy"):
         implementations("toys", X)
     with pytest.raises(ValueError, match="has an implementation named 'good' already"):
         dispatch.add("toy", row("good"))
@@ -115,7 +115,7 @@ def test_rows_too_wide_for_a_program_and_unknown_dtypes_have_a_reason() -> None:
     [
         ("reference", {"rms_norm": "reference"}, ""),
         ("cutlass", {}, "SFT_KERNELS_BACKEND=cutlass: no op has"),
-        (None, {"rmsnorm": "triton"}, "SFT_KERNELS_BACKEND_RMSNORM=triton: no such op; ops are rms_norm"),
+        (None, {"rmsnorm": "triton"}, "SFT_KERNELS_BACKEND_RMSNORM=triton: no such op; ops are .*rms_norm"),
         (None, {"rms_norm": "cuda"}, "rms_norm has no implementation 'cuda'; it has triton, reference"),
     ],
 )
