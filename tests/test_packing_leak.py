@@ -48,7 +48,8 @@ def change_of_second(model: Any, **boundaries: Any) -> float:
     positions = torch.cat([torch.arange(FIRST), torch.arange(SECOND)])[None]
     with torch.no_grad():
         first, second = (
-            model(each, position_ids=positions, use_cache=False, **boundaries).logits[:, FIRST:] for each in (ids, other)
+            model(each, position_ids=positions, use_cache=False, **boundaries).logits[:, FIRST:]
+            for each in (ids, other)
         )
     return float((first - second).abs().max() / first.abs().max())
 

@@ -288,7 +288,9 @@ def test_an_unbuilt_backend_is_refused_with_its_reason_and_what_can_be_used() ->
     with pytest.raises(ConfigError) as caught:
         parse_config(MINIMAL + "attn_implementation: torch_varlen\n")
     (issue,) = caught.value.issues
-    assert issue.message == "'torch_varlen' is not available: torch.nn.attention.varlen is not connected to the models yet"
+    assert (
+        issue.message == "'torch_varlen' is not available: torch.nn.attention.varlen is not connected to the models yet"
+    )
     assert issue.fix == "choose one of eager, sdpa, flex_attention, flash_attention_2, flash_attention_3, sft_varlen"
 
 

@@ -28,6 +28,7 @@ from sft_kernels.packing import cu_seqlens_from_position_ids, max_seqlen
 __all__ = ["NAME", "register_attention"]
 
 NAME = "sft_varlen"
+_GIVEN = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 class _Documents(NamedTuple):
@@ -76,7 +77,7 @@ def mask(
     return None if padding.shape[1] == kv_length and bool(padding.all()) else padding.bool()
 
 
-def attend(
+def attend(  # noqa: PLR0913  (the signature is that of transformers)
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -148,7 +149,7 @@ def _in_one_dtype(module: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _documents(query: Tensor, key: Tensor, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> _Documents:
-    given = [kwargs.get(name) for name in ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")]
+    given: list[Any] = [kwargs.get(name) for name in _GIVEN]
     if all(each is not None for each in given):
         if attention_mask is not None:
             raise ValueError(f"{NAME}: cu_seq_lens_q together with padding; make the padding a document, and no mask")
@@ -170,11 +171,10 @@ def _documents(query: Tensor, key: Tensor, attention_mask: Tensor | None, kwargs
 def _remembered(positions: Tensor, rows: int, attention_mask: Tensor | None) -> _Documents:
     """Found once for all layers. Host sync: their number, and the longest."""
     before = _FOUND.get(positions)
-    if before is not None and before[:3] == (positions._version, rows, attention_mask is None):
-        if attention_mask is None or before[3] is attention_mask:
-            return before[4]
+    if before is not None and before[:2] == (positions._version, rows) and before[2] is attention_mask:
+        return before[3]
     found = _by_positions(positions.expand(rows, -1), attention_mask)
-    _FOUND[positions] = positions._version, rows, attention_mask is None, attention_mask, found
+    _FOUND[positions] = positions._version, rows, attention_mask, found
     return found
 
 

@@ -122,7 +122,7 @@ def flash_attn_varlen_func(  # noqa: PLR0913  (the signature is flash-attn's)
     call = Call(where, scale, _finite(softcap, "softcap"), left, right, return_lse, deterministic)
     q, k, v = autocast_inputs(q, k, v)
     out, lse = attend(q, k, v, sinks, call, backend)
-    return (out, lse) if return_lse else out
+    return out if lse is None or not return_lse else (out, lse)
 
 
 def _window(window_size: tuple[int, int], causal: bool) -> tuple[int, int]:
@@ -141,8 +141,7 @@ def _finite(value: float, name: str) -> float:
 def _require_supported(dropout_p: float, alibi_slopes: Any, return_attn_probs: bool, block_table: Any) -> None:
     if dropout_p != 0.0:
         raise ValueError(
-            f"dropout_p is {dropout_p}; there is no dropout, pass 0.0 "
-            "(in a model's config: attention_dropout=0.0)"
+            f"dropout_p is {dropout_p}; there is no dropout, pass 0.0 (in a model's config: attention_dropout=0.0)"
         )
     if alibi_slopes is not None:
         raise ValueError(f"alibi_slopes is {type(alibi_slopes).__name__}; ALiBi is not supported, pass None")

@@ -4,7 +4,7 @@ Vaswani et al., "Attention Is All You Need" (arXiv:1706.03762). Grouped heads: a
 (arXiv:2408.00118). Sinks: gpt-oss's modeling code, after arXiv:2309.17453.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,10 +99,7 @@ define(
 )
 dispatch.add(
     OP,
-    *(
-        dispatch.Implementation(name, reason, f"{__name__}.libraries")
-        for name, reason in libraries.REASON_NOT.items()
-    ),
+    *(dispatch.Implementation(name, reason, f"{__name__}.libraries") for name, reason in libraries.REASON_NOT.items()),
     dispatch.Implementation("triton", _triton_reason, f"{__name__}.triton"),
     dispatch.Implementation("sdpa", sdpa.reason_not, f"{__name__}.sdpa"),
     dispatch.Implementation("reference", _never, f"{__name__}.reference"),

@@ -72,8 +72,8 @@ def _named(q: Tensor, k: Tensor, v: Tensor, call: Call) -> dict[str, Any]:
 
 
 def _reason_2(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
-    if optional.function(*FA2) is None:
-        return "flash-attn is not installed"
+    if not _on_gpu(q) or optional.function(*FA2) is None:
+        return _not_here(q, "flash-attn")
     # its backward pass counts elements of padded documents in 32 bits
     padded = (q.shape[0] + 128 * call.boundaries.cu_q.numel()) * q.shape[1] * (-(-q.shape[2] // 32) * 32)
     if padded >= 2**31:
@@ -82,36 +82,34 @@ def _reason_2(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call)
 
 
 def _reason_3(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
-    if optional.function(*FA3) is None:
-        return "flash-attn-3 is not installed"
+    if not _on_gpu(q) or optional.function(*FA3) is None:
+        return _not_here(q, "flash-attn-3")
     return _shared_reason(q, v, call, least=(9, 0), most=(9, 0)) or _lacking(sinks, call, lse_gradient=False)
 
 
 def _reason_4(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
-    if optional.function(*FA4) is None:
-        return "flash-attn-4 is not installed"
+    if not _on_gpu(q) or optional.function(*FA4) is None:
+        return _not_here(q, "flash-attn-4")
     if q.shape[2] > 128:
         return f"heads have {q.shape[2]} elements, and it has backward kernels for up to 128 on every device"
     return _shared_reason(q, v, call, least=(9, 0), most=(11, 0))
 
 
 def _torch_reason(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
-    found = optional.function(*TORCH)
-    if found is None or not {"window_size", "enable_gqa"} <= signature(found).parameters.keys():
-        return f"torch {torch.__version__} has no varlen_attn with windows and grouped heads"
     if call.softcap:
         return "it has no softcap"
     if call.deterministic and not torch.are_deterministic_algorithms_enabled():
         return "it is deterministic only under torch.use_deterministic_algorithms"
+    found = optional.function(*TORCH) if _on_gpu(q) else None
+    if found is None or not {"window_size", "enable_gqa"} <= signature(found).parameters.keys():
+        return _not_here(q, "a torch whose varlen_attn has windows and grouped heads")
     return _shared_reason(q, v, call, least=(8, 0)) or _lacking(sinks, call, lse_gradient=False)
 
 
 def _shared_reason(
     q: Tensor, v: Tensor, call: Call, *, least: tuple[int, int], most: tuple[int, int] = (99, 0)
 ) -> str | None:
-    """What all of them ask of tensors and device."""
-    if q.device.type != "cuda" or not torch.cuda.is_available():
-        return f"tensors are on {q.device.type!r}, and it needs a CUDA device"
+    """What all of them ask of tensors and of a CUDA device."""
     if q.dtype not in HALF:
         return f"tensors are {q.dtype}, and it computes in bfloat16 or float16"
     if q.shape[2] != v.shape[2] or q.shape[2] % 8 or q.shape[2] > 256:
@@ -122,6 +120,16 @@ def _shared_reason(
     if not least <= capability <= most:
         return f"the GPU has compute capability {capability[0]}.{capability[1]}, which it has no kernels for"
     return None
+
+
+def _on_gpu(q: Tensor) -> bool:
+    return q.device.type == "cuda" and torch.cuda.is_available()
+
+
+def _not_here(q: Tensor, library: str) -> str:
+    if _on_gpu(q):
+        return f"{library} is not installed"
+    return f"tensors are on {q.device.type!r}, and it needs a CUDA device"
 
 
 def _lacking(sinks: Tensor | None, call: Call, *, lse_gradient: bool) -> str | None:

@@ -86,9 +86,7 @@ def backward(  # noqa: PLR0913
     return dq, dk, dv, dsinks.to(sinks.dtype)
 
 
-def attend_document(
-    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scoring: Scoring
-) -> tuple[Tensor, Tensor]:
+def attend_document(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scoring: Scoring) -> tuple[Tensor, Tensor]:
     """One document, ``q [Lq, H, D]``, ``k [Lk, K, D]``, ``v [Lk, K, Dv]``: ``out [Lq, H, Dv]`` and ``lse [H, Lq]``.
 
     Autograd can differentiate it, any number of times.
@@ -153,6 +151,4 @@ def seen(n_queries: int, n_keys: int, scoring: Scoring, device: torch.device) ->
 def _documents(cu_q: Tensor, cu_k: Tensor) -> list[tuple[slice, slice]]:
     """Rows of the queries and of the keys of each document."""
     ends_q, ends_k = cu_q.tolist(), cu_k.tolist()
-    return [
-        (slice(ends_q[d], ends_q[d + 1]), slice(ends_k[d], ends_k[d + 1])) for d in range(len(ends_q) - 1)
-    ]
+    return [(slice(ends_q[d], ends_q[d + 1]), slice(ends_k[d], ends_k[d + 1])) for d in range(len(ends_q) - 1)]

@@ -1,4 +1,5 @@
 # pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnboundVariable=false
+# pyright: reportGeneralTypeIssues=false
 """Varlen attention in triton. The rules that make one source right on GPUs and in the interpreter: docs/kernels.md.
 
 Forward pass: Dao, "FlashAttention-2" (arXiv:2307.08691), a program per block of queries. Backward pass without
@@ -22,7 +23,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sft_kernels import env
 from sft_kernels.launch import Specialisation, accumulator
 
 __all__ = ["backward", "forward", "specialisations"]
@@ -49,8 +49,8 @@ class Tiles(NamedTuple):
 
 
 INTERPRETED = Tiles(*[Tile(16, 16, 4, 2)] * 3)  # small, so that small inputs have several blocks
-# By kind of GPU and width of a head. Chosen for what the gate reports: next to no spills, and wgmma on Hopper, which wants
-# 64 rows for each group of four warps. No GPU has timed them yet.
+# By kind of GPU and width of a head. Chosen for what the gate reports: next to no spills, and wgmma on Hopper, which
+# wants 64 rows for each group of four warps. No GPU has timed them yet.
 TILES: dict[str, dict[int, Tiles]] = {
     "hopper": {
         64: Tiles(Tile(128, 128, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 2)),
@@ -97,7 +97,7 @@ def _load(ptr, rows, columns, stride, n_rows, n_columns, ROWS: tl.constexpr, COL
     at = ptr + rows[:, None].to(tl.int64) * stride + columns[None, :]
     if ROWS and COLUMNS:
         return tl.load(at, mask=(rows[:, None] < n_rows) & (columns[None, :] < n_columns), other=0.0)
-    elif ROWS:
+    elif ROWS:  # noqa: RET505  (triton compiles what comes after a return in an if of constants)
         return tl.load(at, mask=rows[:, None] < n_rows, other=0.0)
     elif COLUMNS:
         return tl.load(at, mask=columns[None, :] < n_columns, other=0.0)
@@ -129,7 +129,7 @@ def _scores(product, scale, softcap, CAPPED: tl.constexpr, ACC: tl.constexpr):
     if CAPPED:
         bent = 2.0 * tl.sigmoid(product * (2.0 * scale / softcap)) - 1.0  # tanh
         return bent * (softcap * tl.cast(LOG2E, ACC)), 1.0 - bent * bent
-    else:
+    else:  # noqa: RET505
         return product * (scale * tl.cast(LOG2E, ACC)), 1.0
 
 
@@ -197,9 +197,7 @@ def _attend(
         before = tl.exp2(largest - shift)
         v = _load(v_ptr, keys, tl.arange(0, D_V), v_stride, n_keys, d_v, MASKED, not EXACT_V)
         denominator = denominator * before + tl.sum(weights, 1)
-        total = tl.dot(
-            weights.to(v.dtype), v, total * before[:, None], input_precision=PRECISION, out_dtype=ACC
-        )
+        total = tl.dot(weights.to(v.dtype), v, total * before[:, None], input_precision=PRECISION, out_dtype=ACC)
         largest = larger
     return total, largest, denominator
 
@@ -235,9 +233,7 @@ def _forward(
         largest, denominator = tl.zeros((QUERIES,), ACC) + sink, tl.full((QUERIES,), 1.0, ACC)
     else:
         largest, denominator = tl.full((QUERIES,), float("-inf"), ACC), tl.zeros((QUERIES,), ACC)
-    low, full_low, full_high, high = _key_stretches(
-        start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS
-    )
+    low, full_low, full_high, high = _key_stretches(start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS)
     state = (total, largest, denominator)
     if LEFT:
         state = _attend(
@@ -333,9 +329,7 @@ def _dq(
     lse = tl.load(lse_ptr + per_row + queries, mask=inside, other=float("inf")) * tl.cast(LOG2E, ACC)
     delta = tl.load(delta_ptr + per_row + queries, mask=inside, other=0.0)
     dq = tl.zeros((QUERIES, D_QK), ACC)
-    low, full_low, full_high, high = _key_stretches(
-        start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS
-    )
+    low, full_low, full_high, high = _key_stretches(start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS)
     if LEFT:
         dq = _add_to_dq(
             dq, q, dout, lse, delta, k_ptr, v_ptr, low, full_low, queries, n_queries, n_keys, k_stride, v_stride,
@@ -408,9 +402,7 @@ def _dkv(
     v_ptr += first_k.to(tl.int64) * v_stride + head * v_head
     k = _load(k_ptr, keys, tl.arange(0, D_QK), k_stride, n_keys, d_qk, True, not EXACT)
     v = _load(v_ptr, keys, tl.arange(0, D_V), v_stride, n_keys, d_v, True, not EXACT_V)
-    low, full_low, full_high, high = _query_stretches(
-        start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS
-    )
+    low, full_low, full_high, high = _query_stretches(start, n_queries, n_keys, left, right, LEFT, RIGHT, QUERIES, KEYS)
     state = (tl.zeros((KEYS, D_QK), ACC), tl.zeros((KEYS, D_V), ACC))
     for query_head in tl.range(head * GROUP, head * GROUP + GROUP):
         q_at = q_ptr + first_q.to(tl.int64) * q_stride + query_head * q_head
