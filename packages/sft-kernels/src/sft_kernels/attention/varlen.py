@@ -1,7 +1,7 @@
 """The function that users call: arguments and their checks, and which implementation runs."""
 
 import math
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ def flash_attn_varlen_func(  # noqa: PLR0913  (the signature is flash-attn's)
     scale = q.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
     where = Boundaries(cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k)
     call = Call(where, scale, _finite(softcap, "softcap"), left, right, return_lse, deterministic)
-    q, k, v = autocast_inputs(q, k, v)
+    q, k, v = cast("tuple[Tensor, Tensor, Tensor]", autocast_inputs(q, k, v))
     out, lse = attend(q, k, v, sinks, call, backend)
     return out if lse is None or not return_lse else (out, lse)
 

@@ -31,12 +31,15 @@ def attend(
     chosen = dispatch.choose(OP, backend, q, k, v, sinks, call)
     if chosen in _DIFFERENTIABLE:
         return _DIFFERENTIABLE[chosen](q, k, v, sinks, call)
-    return _Attention.apply(q, k, v, sinks, *call.boundaries[:2], *call[1:5], chosen)
+    cu_q, cu_k = call.boundaries[:2]
+    # torch.compile cannot trace a Function that gets one tensor twice
+    return _Attention.apply(q, k, v, sinks, cu_q, None if cu_k is cu_q else cu_k, *call[1:5], chosen)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q, k, v, sinks, cu_q, cu_k, scale, softcap, left, right, backend):  # noqa: PLR0913
+        cu_k = cu_q if cu_k is None else cu_k
         raw = torch.ops.sft_kernels.varlen_attention_forward
         out, lse = raw(q, k, v, sinks, cu_q, cu_k, scale, softcap, left, right, backend)
         ctx.set_materialize_grads(False)

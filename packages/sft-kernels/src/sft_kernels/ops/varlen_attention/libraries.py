@@ -78,13 +78,13 @@ def _reason_2(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call)
     padded = (q.shape[0] + 128 * call.boundaries.cu_q.numel()) * q.shape[1] * (-(-q.shape[2] // 32) * 32)
     if padded >= 2**31:
         return f"{q.shape[0]} tokens in {call.boundaries.cu_q.numel() - 1} documents overflow its 32-bit offsets"
-    return _shared_reason(q, v, call, least=(8, 0)) or _lacking(sinks, call, lse_gradient=False)
+    return _shared_reason(q, v, call, least=(8, 0)) or _lacking(sinks, call)
 
 
 def _reason_3(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
     if not _on_gpu(q) or optional.function(*FA3) is None:
         return _not_here(q, "flash-attn-3")
-    return _shared_reason(q, v, call, least=(9, 0), most=(9, 0)) or _lacking(sinks, call, lse_gradient=False)
+    return _shared_reason(q, v, call, least=(9, 0), most=(9, 0)) or _lacking(sinks, call)
 
 
 def _reason_4(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: Call) -> str | None:
@@ -103,7 +103,7 @@ def _torch_reason(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, call: C
     found = optional.function(*TORCH) if _on_gpu(q) else None
     if found is None or not {"window_size", "enable_gqa"} <= signature(found).parameters.keys():
         return _not_here(q, "a torch whose varlen_attn has windows and grouped heads")
-    return _shared_reason(q, v, call, least=(8, 0)) or _lacking(sinks, call, lse_gradient=False)
+    return _shared_reason(q, v, call, least=(8, 0)) or _lacking(sinks, call)
 
 
 def _shared_reason(
@@ -132,10 +132,10 @@ def _not_here(q: Tensor, library: str) -> str:
     return f"tensors are on {q.device.type!r}, and it needs a CUDA device"
 
 
-def _lacking(sinks: Tensor | None, call: Call, *, lse_gradient: bool) -> str | None:
+def _lacking(sinks: Tensor | None, call: Call) -> str | None:
     if sinks is not None:
         return "it has no sinks"
-    if call.return_lse and torch.is_grad_enabled() and not lse_gradient:
+    if call.return_lse and torch.is_grad_enabled():
         return "its lse has no gradient"
     return None
 
