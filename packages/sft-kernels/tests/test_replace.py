@@ -63,6 +63,22 @@ def apply_rotary_pos_emb(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tupl
     return turned(q), turned(k)
 
 
+class DroppingMLP(MLP):
+    """With dropout that is not seen in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(super().forward(x))
+
+
+class DroppingByFunction(MLP):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(super().forward(x), 0.5, self.training)
+
+
 class Attention(nn.Module):
     """As Qwen3's up to the rotation, with an optional step between norm and rotation."""
 
@@ -160,6 +176,8 @@ def test_a_step_between_norm_and_rotation_is_seen() -> None:
         (ForwardOnlyNorm(), "does not compute what rms_norm does"),
         (MLP(F.relu), "does not compute what swiglu or geglu does"),
         (LeakyMLP(), "does not compute what swiglu or geglu does"),
+        (DroppingMLP().eval(), "it has dropout"),
+        (DroppingByFunction().eval(), "cannot be tried"),
         (nn.LayerNorm((2, 8)), "it is over 2 dimensions"),
         (Experts("eager"), "has the activation within"),
     ],
@@ -180,6 +198,7 @@ def test_a_forward_of_somebody_else_stays() -> None:
     module = RMSNorm()
     module.forward = MethodType(lambda self, x: x, module)  # type: ignore[method-assign]
     assert "has been replaced already" in left(module)
+    assert replace.apply(model_of(RMSNorm())).replaced == {"rms_norm": 1}
     assert torch.equal(module(torch.ones(8)), torch.ones(8))
 
 

@@ -25,10 +25,16 @@ def plan_glu(module: nn.Module) -> Plan:
         return _experts(module)
     names = {name for name, _ in module.named_children()}
     if {"gate_proj", "up_proj", "down_proj"} <= names:
-        return taken_reason(module) or _separate(module)
+        return _reason(module) or _separate(module)
     if {"gate_up_proj", "down_proj"} <= names:
-        return taken_reason(module) or _packed(module)
+        return _reason(module) or _packed(module)
     return None
+
+
+def _reason(module: nn.Module) -> str | None:
+    """Why it is left without a trial: a model may be in the mode of evaluation now, where dropout cannot be seen."""
+    drops = any(isinstance(child, nn.Dropout) and child.p > 0 for child in module.children())
+    return "it has dropout" if drops else taken_reason(module)
 
 
 def _separate(module: nn.Module) -> Plan:
@@ -36,7 +42,7 @@ def _separate(module: nn.Module) -> Plan:
 
     def theirs(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
         projections = {"gate_proj": gate, "up_proj": up, "down_proj": down}
-        return type(module).forward(Stub(module, **_linear(projections)), x)
+        return type(module).forward(Stub(module, training=True, **_linear(projections)), x)
 
     for activation in GATES:
 
@@ -62,7 +68,9 @@ def _packed(module: nn.Module) -> Plan:
     x, gate_up, _, down = _weights(12, 6)
 
     def theirs(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        return type(module).forward(Stub(module, **_linear({"gate_up_proj": gate_up, "down_proj": down})), x)
+        return type(module).forward(
+            Stub(module, training=True, **_linear({"gate_up_proj": gate_up, "down_proj": down})), x
+        )
 
     def ours(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         return F.linear(swiglu_packed(F.linear(x, gate_up)), down)

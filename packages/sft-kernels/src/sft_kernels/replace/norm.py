@@ -33,19 +33,21 @@ def plan_rms_norm(module: nn.Module) -> Plan:
     norm = recognised(module)
     if norm is None or isinstance(norm, str):
         return norm
-    return taken_reason(module) or [_replaced(module, norm)]
+    return [_replaced(module, norm)]
 
 
 def recognised(module: nn.Module) -> Norm | str | None:
     """How the module computes, or why it is not known, or None: it does not look like a norm of this kind."""
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     parameters = dict(module.named_parameters())
-    is_leaf = next(module.children(), None) is None
-    if not (is_leaf and isinstance(eps, float) and parameters.keys() == {"weight"}) or any(module.buffers()):
+    alone = next(module.children(), None) is None and next(module.buffers(), None) is None
+    if not (alone and isinstance(eps, float) and parameters.keys() == {"weight"}):
         return None
     weight = parameters["weight"]
     if weight.ndim != 1:
         return f"its weight is {list(weight.shape)}, and a norm's is [N]"
+    if reason := taken_reason(module):  # before its forward is tried: what is found is kept for its class
+        return reason
     key = type(module), weight.numel(), eps
     if key not in _known:
         _known[key] = _probed(module, weight.numel(), eps)
