@@ -30,7 +30,7 @@ def main(case: dict[str, Any]) -> dict[str, Any]:
             "optimizer": "adamw_torch",
             "weight_decay": 0.0,
             "max_grad_norm": 1.0,
-            "attn_implementation": "sdpa",
+            "attn_implementation": "sft_varlen",
             "bf16": False,
             "logging_steps": 1,
             "save_strategy": "no",
