@@ -215,7 +215,7 @@ def test_train_leaves_a_model_an_outcome_and_a_report(config: Path, folder: Path
 
 @pytest.mark.slow
 def test_what_is_wrong_with_a_run_is_shown_at_once_at_the_end_and_in_the_report(config: Path, folder: Path) -> None:
-    short = ("--set", "do_causal_lm_eval=false", "--set", "test_datasets=[]", "--set", "learning_rate=9")
+    short = ("--set", "do_causal_lm_eval=false", "--set", "test_datasets=[]", "--set", "learning_rate=2")
     done = sft("train", config, *short, "--set", f"output_dir={folder / 'sick'}")
     assert done.returncode == 0, done.stderr
     assert "health: the loss is " in done.stderr
