@@ -38,6 +38,10 @@ def findings(lines: Iterable[Mapping[str, Any]], facts: RunFacts) -> list[Health
     return list(found.values())
 
 
+_HIGH_LINES = 10
+"""Log lines after which the loss must be below that of guessing."""
+
+
 def detect(history: History, facts: RunFacts, step: int, logs: Mapping[str, Any]) -> list[HealthFinding]:
     """Takes a log line into the history, and tells what it shows.
 
@@ -62,10 +66,12 @@ def _norms(lines: Sequence[TrainLine]) -> list[float]:
 
 
 def _start_high(history: History, facts: RunFacts) -> Values | None:
-    loss = history.train[-1].loss
-    if len(history.train) > 1 or facts.vocabulary is None or loss <= math.log(facts.vocabulary) + 1:
+    """A model that never saw the chat format begins high as well, and comes down within a few lines."""
+    if len(history.train) != _HIGH_LINES or facts.vocabulary is None:
         return None
-    return {"loss": loss, "vocabulary": facts.vocabulary, "guess": math.log(facts.vocabulary)}
+    if min(line.loss for line in history.train) <= math.log(facts.vocabulary) + 1:
+        return None  # one that has risen since is another symptom
+    return {"loss": history.train[-1].loss, "vocabulary": facts.vocabulary, "guess": math.log(facts.vocabulary)}
 
 
 def _start_low(history: History, facts: RunFacts) -> Values | None:

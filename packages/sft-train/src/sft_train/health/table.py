@@ -41,8 +41,8 @@ _ROWS = (
     ),
     Symptom(
         "start_high",
-        "first loss over ln(vocabulary) + 1",
-        "the first loss, {loss:.3g}, is above that of guessing among {vocabulary:,} tokens, {guess:.3g}: the weights "
+        "loss over ln(vocabulary) + 1 at the tenth log line",
+        "the loss, {loss:.3g}, is still above that of guessing among {vocabulary:,} tokens, {guess:.3g}: the weights "
         "are not what they should be, or the tokenizer is another model's",
         "check `base_model` and the tokenizer, and look at the tokens with `sft inspect`",
     ),
