@@ -32,6 +32,15 @@ def test_the_packing_bench_holds_the_packers_against_the_bound_and_those_of_othe
         assert run["busiest_process"]["floor"] <= run["busiest_process"]["attention"] < run["busiest_process"]["none"]
 
 
+def test_the_balance_bench_compares_ways_of_dealing_out_the_same_rows() -> None:
+    found = found_by("balance", "--samples", "20000", "--processes", "8", "32")["runs"]
+    assert len(found) == 2 * 2 * 2
+    for run in found:
+        for ratios in run["busiest"].values():
+            assert 1 <= ratios["steps"] < ratios["attention"] <= ratios["none"], run
+            assert (ratios["attention"] == ratios["none"]) == (run["accumulation"] == 1), run
+
+
 def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
     programs = found_by("startup", "--runs", "1")["programs"]
     (lines,) = [int(name.partition("(")[2].split()[0]) for name in programs if name.startswith("sft validate")]

@@ -53,6 +53,7 @@ BREAKS = {
     "packing_is_off": "packing_strategy: ffd\n",
     "split_without_pieces": PACKED + "packing_strategy: bfd_split\n",
     "wrapped_rows_are_full": PACKED + "packing_strategy: wrapped\nmax_samples_per_pack: 4\n",
+    "steps_of_kept_order": PACKED + "packing_balance: steps\nshuffle_merged_datasets: false\n",
     "custom_without_function": dataset("type: custom"),
     "key_mapped_twice": dataset("message_property_mappings: {role: from, content: from}"),
     "val_set_size": "val_set_size: 1.5\n",

@@ -289,7 +289,7 @@ def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochR
         processes=args.world_size,
         shuffle=cfg.shuffle_merged_datasets,
     )
-    if cfg.packing_balance == "attention":
+    if cfg.packing_balance != "none":
         rows.balance(cfg.gradient_accumulation_steps)
     return rows
 
