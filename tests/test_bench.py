@@ -41,6 +41,14 @@ def test_the_balance_bench_compares_ways_of_dealing_out_the_same_rows() -> None:
             assert (ratios["attention"] == ratios["none"]) == (run["accumulation"] == 1), run
 
 
+def test_estimated_memory_is_within_a_tenth_of_what_runs_allocate() -> None:
+    cases = ["tiny, full", "tiny, full, bf16", "tiny, full, recomputed", "tiny, LoRA, bf16"]
+    runs = found_by("estimate", "--case", *cases)["runs"]
+    assert [run["case"] for run in runs] == cases
+    for run in runs:
+        assert 0.9 <= run["ratio"] <= 1.1, run
+
+
 def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
     programs = found_by("startup", "--runs", "1")["programs"]
     (lines,) = [int(name.partition("(")[2].split()[0]) for name in programs if name.startswith("sft validate")]
