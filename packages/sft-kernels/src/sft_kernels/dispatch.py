@@ -21,12 +21,13 @@ from torch import Tensor
 
 from sft_kernels import env
 
-__all__ = ["Implementation", "add", "choose", "implementations", "load", "triton_reason", "use_backend"]
+__all__ = ["Implementation", "add", "choose", "implementations", "load", "ops", "triton_reason", "use_backend"]
 
 Reason = str | None
 
 HAS_TRITON = find_spec("triton") is not None
 PLAIN = ("reference", "sdpa")  # names of implementations in plain PyTorch
+BY_NAME_ON_CPU = ("triton", "flex")  # its interpreter, and scores written out: there for comparisons
 TRITON_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -77,6 +78,11 @@ def use_backend(name: str, *ops: str) -> Iterator[None]:
         _asked.update(before)
 
 
+def ops() -> list[str]:
+    """Names of all ops."""
+    return list(_TABLES)
+
+
 def implementations(op: str, *args: Any) -> dict[str, Reason]:
     """What could run `op` on arguments: names in order of preference, with the reason why not, or None.
 
@@ -104,7 +110,7 @@ def choose(op: str, backend: str | None, *args: Any) -> str:
             )
         return name
     for row in _table(op):
-        if row.reason_not(*args) is None and not (row.name == "triton" and _on_cpu(args)):
+        if not (row.name in BY_NAME_ON_CPU and _on_cpu(args)) and row.reason_not(*args) is None:
             _warn_of_slow(op, row.name, args)
             return row.name
     raise ValueError(f"{op}: nothing can run here: {implementations(op, *args)}")
@@ -176,7 +182,7 @@ def _row(op: str, name: str) -> Implementation:
 
 
 def _on_cpu(args: tuple[Any, ...]) -> bool:
-    """Whether triton would mean its interpreter, which is for tests: it runs when asked for, never by itself."""
+    """Whether an input is on the CPU, where some implementations run when they are asked for and never by themselves."""
     return any(isinstance(arg, Tensor) and arg.device.type == "cpu" for arg in args)
 
 
