@@ -128,7 +128,9 @@ def test_flex_attention_under_a_mask_of_documents_is_the_reference(form: str) ->
 
 def test_flex_attention_on_a_cpu_refuses_a_backward_pass_and_names_what_can() -> None:
     q, k, v = (random(7, heads, 16) for heads in (2, 1, 1))
-    with pytest.raises(ValueError, match=r"'flex', which cannot run here: .*no backward pass on a CPU\. .*sdpa, reference"):
+    with pytest.raises(
+        ValueError, match=r"'flex', which cannot run here: .*no backward pass on a CPU\. .*sdpa, reference"
+    ):
         flash_attn_varlen_func(q, k, v, ENDS, ENDS, 4, 4, backend="flex")
 
 

@@ -21,7 +21,17 @@ from torch import Tensor
 
 from sft_kernels import env
 
-__all__ = ["Implementation", "add", "choose", "implementations", "load", "ops", "triton_reason", "use_backend"]
+__all__ = [
+    "Implementation",
+    "add",
+    "choose",
+    "implementations",
+    "load",
+    "ops",
+    "refuse_sharded",
+    "triton_reason",
+    "use_backend",
+]
 
 Reason = str | None
 
@@ -98,8 +108,9 @@ def choose(op: str, backend: str | None, *args: Any) -> str:
     """The name of the implementation that runs `op` on arguments.
 
     Raises:
-        ValueError: the implementation asked for does not exist or cannot run here, or none can.
+        ValueError: the implementation asked for does not exist or cannot run here, or none can; or a DTensor.
     """
+    refuse_sharded(op, *args)
     name, origin = _request(op, backend)
     if name is not None:
         reason = _row(op, name).reason_not(*args)
@@ -114,6 +125,24 @@ def choose(op: str, backend: str | None, *args: Any) -> str:
             _warn_of_slow(op, row.name, args)
             return row.name
     raise ValueError(f"{op}: nothing can run here: {implementations(op, *args)}")
+
+
+def refuse_sharded(op: str, *args: Any) -> None:
+    """Refuses DTensors: an op computes on what one process holds, and a part of a weight is not the weight.
+
+    Where ``fully_shard`` was applied to a module, its weights are whole tensors within its forward pass.
+
+    Raises:
+        ValueError: which op, what it was given, and what to pass.
+    """
+    for arg in args:
+        if isinstance(arg, Tensor) and hasattr(arg, "device_mesh"):
+            given: Any = arg
+            raise ValueError(
+                f"{op}: a tensor of shape {list(given.shape)} is a DTensor with placements {given.placements}; call the "
+                "op in the forward pass of the module that fully_shard was applied to, where weights are whole, or pass "
+                ".full_tensor(), or .to_local() where every process computes its own part"
+            )
 
 
 def load(op: str, name: str) -> Any:

@@ -1,7 +1,7 @@
 """What holds for every op, by one table of them: `sft_kernels.testing.ops`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from sft_kernels import dispatch
-from sft_kernels.ops.varlen_attention import triton as attention
 from sft_kernels.testing import check_accuracy, check_op, check_registration
 from sft_kernels.testing.check import raw_calls
 from sft_kernels.testing.ops import CASES
+from sft_kernels.tiles import KERNELS, use_tiles
 
 SEGMENTS = {
     "one": [24],
@@ -44,10 +44,16 @@ def refused(method: str) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def large_tiles() -> Iterator[None]:
     """The interpreter's time is by program, not by element."""
-    if not torch.cuda.is_available():
-        monkeypatch.setattr(attention, "INTERPRETED", attention.Tiles(*[attention.Tile(128, 128, 4, 2)] * 3))
+    with use_tiles(
+        {
+            f"{kernel}/{dtype}/64/interpreter": (128, 128, 4, 2)
+            for kernel in KERNELS
+            for dtype in ("float32", "bfloat16")
+        }
+    ):
+        yield
 
 
 def test_every_op_is_in_the_table() -> None:
