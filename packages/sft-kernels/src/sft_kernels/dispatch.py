@@ -139,9 +139,9 @@ def refuse_sharded(op: str, *args: Any) -> None:
         if isinstance(arg, Tensor) and hasattr(arg, "device_mesh"):
             given: Any = arg
             raise ValueError(
-                f"{op}: a tensor of shape {list(given.shape)} is a DTensor with placements {given.placements}; call the "
-                "op in the forward pass of the module that fully_shard was applied to, where weights are whole, or pass "
-                ".full_tensor(), or .to_local() where every process computes its own part"
+                f"{op}: a tensor of shape {list(given.shape)} is a DTensor with placements {given.placements}; call the"
+                " op in the forward pass of the module that fully_shard was applied to, where weights are whole, or"
+                " pass .full_tensor(), or .to_local() where every process computes its own part"
             )
 
 
@@ -211,7 +211,7 @@ def _row(op: str, name: str) -> Implementation:
 
 
 def _on_cpu(args: tuple[Any, ...]) -> bool:
-    """Whether an input is on the CPU, where some implementations run when they are asked for and never by themselves."""
+    """Whether an input is on the CPU, where some run when they are asked for and never by themselves."""
     return any(isinstance(arg, Tensor) and arg.device.type == "cpu" for arg in args)
 
 

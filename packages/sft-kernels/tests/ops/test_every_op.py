@@ -22,6 +22,10 @@ SEGMENTS = {
     "none in the middle": [0, 0, 9, 0, 15, 0],
     "500": [1, 0, 0, 2, 0] * 100,
 }
+TWICE, FEW = 2.0, 6.0  # plain PyTorch's error; of few numbers the largest error is one draw, for either
+# a tanh made of a sigmoid is exact to a rounding of 1, not of itself
+FACTORS = {"geglu": 4.0}
+LONG = {"apply_rotary_pos_emb", "qk_norm_rope"}  # in the interpreter: a program for every token
 SYNCS = ("item", "tolist", "nonzero", "__bool__", "__int__", "__float__", "__index__")
 ON_THE_CPU_ALONE = {"check_targets"}
 
@@ -64,25 +68,42 @@ def test_every_op_is_in_the_table() -> None:
 def test_it_writes_to_nothing_is_deterministic_and_takes_any_strides(name: str) -> None:
     """Inputs and saved tensors: a second backward pass and a second run have the same bits."""
     case = CASES[name]
-    check_op(kernels_of(name), case.formula, case.make(9, torch.bfloat16), products=case.products)
+    check_op(kernels_of(name), case.formula, case.make(9, torch.bfloat16), factor=FEW, products=case.products)
 
 
 @pytest.mark.usefixtures("large_tiles")
 @pytest.mark.parametrize(
-    ("tokens", "dtype"),
-    [(1, torch.float32), (1, torch.bfloat16), (63, torch.float32), (65, torch.bfloat16), (1000, torch.float32)],
+    ("name", "tokens", "dtype"),
+    [
+        pytest.param(name, tokens, dtype, marks=[pytest.mark.slow] if tokens == 1000 and name in LONG else [])
+        for name in CASES
+        for tokens, dtype in (
+            (1, torch.float32),
+            (1, torch.bfloat16),
+            (63, torch.float32),
+            (65, torch.bfloat16),
+            (1000, torch.float32),
+        )
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("name", CASES)
-def test_any_number_of_tokens_is_as_accurate_as_plain_pytorch(name: str, dtype: torch.dtype, tokens: int) -> None:
-    check_accuracy(kernels_of(name), CASES[name].formula, CASES[name].make(tokens, dtype))
+def test_any_number_of_tokens_is_as_accurate_as_plain_pytorch(name: str, tokens: int, dtype: torch.dtype) -> None:
+    factor = FACTORS.get(name, TWICE) if tokens > 1 else FEW
+    check_accuracy(kernels_of(name), CASES[name].formula, CASES[name].make(tokens, dtype), factor=factor)
 
 
-@pytest.mark.parametrize("lengths", SEGMENTS)
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.segmented])
+@pytest.mark.parametrize(
+    ("name", "lengths"),
+    [
+        pytest.param(name, each, marks=[pytest.mark.slow] if each == "500" else [])
+        for name, case in CASES.items()
+        if case.segmented
+        for each in SEGMENTS
+    ],
+)
 def test_any_segments_are_as_accurate_as_plain_pytorch(name: str, lengths: str) -> None:
     inputs = CASES[name].make(sum(SEGMENTS[lengths]), torch.float32, SEGMENTS[lengths])  # type: ignore[call-arg]
-    check_accuracy(kernels_of(name), CASES[name].formula, inputs)
+    check_accuracy(kernels_of(name), CASES[name].formula, inputs, factor=FEW)
 
 
 @pytest.mark.parametrize("name", CASES)

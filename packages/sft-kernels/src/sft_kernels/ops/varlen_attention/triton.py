@@ -40,8 +40,8 @@ class Tiles(NamedTuple):
     dkv: Tile
 
 
-# Shipped tiles (tiles.json) were chosen for what the gate reports: next to no spills, and wgmma on Hopper, which wants 64
-# rows for each group of four warps. No GPU has timed them yet.
+# Shipped tiles (tiles.json) were chosen for what the gate reports: next to no spills, and wgmma on Hopper, which wants
+# 64 rows for each group of four warps. No GPU has timed them yet.
 INTERPRETED = Tile(16, 16, 4, 2)  # small, so that small inputs have several blocks
 SMALL = Tile(32, 32, 4, 1)  # of float32 and float64, and where shared memory is short
 
