@@ -139,9 +139,8 @@ def with_rates(row: dict[str, Any], work: tuple[float, float], ceiling: dict[str
 
 def show(found: dict[str, Any]) -> None:
     ceiling = found["ceilings"]
-    print(
-        f"{found['device']}, torch {found['torch']}: copy {ceiling['TB/s']:.2f} TB/s, matrix product {ceiling['TFLOP/s']:.0f} TFLOP/s\n"
-    )
+    print(f"{found['device']}, {found['kernels']}, torch {found['torch']}")
+    print(f"copy {ceiling['TB/s']:.2f} TB/s, matrix product {ceiling['TFLOP/s']:.0f} TFLOP/s\n")
     print("| op | shape | contender | forward ms | rate | of ceiling | both ms | rate | of ceiling | both, to ours |")
     print("|---|---|---|" + "---:|" * 7)
     for row in found["rows"]:

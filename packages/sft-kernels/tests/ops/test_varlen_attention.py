@@ -170,11 +170,10 @@ def test_the_lse_may_be_used_alone() -> None:
     check_op(lambda *x: ours(*x, **form)[1], lambda *x: formula(*x, **form)[1], given, factor=4.0)
 
 
-@pytest.mark.parametrize("backend", ["triton", "reference"])
-def test_torch_knows_the_op(backend: str) -> None:
+def test_torch_knows_the_reference() -> None:
     q, k, v, sinks, *_ = inputs([2, 3], [2, 3], dims=(3, 2), sinks=True)
     ends = boundaries([2, 3])
-    form = {"causal": True, "window_size": (1, 0), "softcap": 2.0, "return_lse": True, "backend": backend}
+    form = {"causal": True, "window_size": (1, 0), "softcap": 2.0, "return_lse": True, "backend": "reference"}
 
     def call(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> Any:
         return flash_attn_varlen_func(q, k, v, ends, ends, 3, 3, sinks=sinks, **form)
