@@ -247,7 +247,7 @@ def layers_inputs(shape: tuple[int, ...], new: Random, mlp: bool) -> Inputs:
 
 
 def projections(parts: tuple[Tensor, ...]) -> list[Any]:
-    return [sft_kernels.Projection(*parts[i : i + 3], 2.0) for i in (0, 3, 6)]
+    return [sft_kernels.Projection(*parts[i : i + 3], scaling=2.0) for i in (0, 3, 6)]
 
 
 def qkv_plain(x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:

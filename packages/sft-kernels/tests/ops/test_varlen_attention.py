@@ -105,7 +105,9 @@ def test_low_precision_is_as_accurate_as_plain_pytorch(dtype: torch.dtype) -> No
     check(inputs([3, 18], [3, 18], dtype=dtype, sinks=True), form, factor=3.0)
 
 
-@pytest.mark.parametrize(("heads", "dims"), [((2, 2), (40, 16)), ((3, 1), (8, 24)), ((1, 1), (64, 80))], ids=str)
+@pytest.mark.parametrize(
+    ("heads", "dims"), [((2, 2), (40, 16)), ((3, 1), (8, 24)), ((1, 1), (64, 80)), ((1, 1), (256, 256))], ids=str
+)
 def test_heads_and_widths(heads: tuple[int, int], dims: tuple[int, int]) -> None:
     check(inputs([9], [9], heads, dims), {"causal": True})
 

@@ -116,12 +116,12 @@ def _lora_mlp(x: Tensor, *parts: Tensor) -> Tensor:
 
 
 def _lora_mlp_op(x: Tensor, *parts: Tensor, backend: str) -> Tensor:
-    layers = [Projection(*parts[i : i + 3], SCALING) for i in (0, 3, 6)]
+    layers = [Projection(*parts[i : i + 3], scaling=SCALING) for i in (0, 3, 6)]
     return sft_kernels.lora_mlp(x, *layers, backend=backend)
 
 
 def _lora_op(*inputs: Tensor, backend: str) -> Tensor:
-    return sft_kernels.lora_linear(*inputs, SCALING, backend=backend)
+    return sft_kernels.lora_linear(*inputs, scaling=SCALING, backend=backend)
 
 
 def _nf4(packed: Tensor, absmax: Tensor) -> Tensor:

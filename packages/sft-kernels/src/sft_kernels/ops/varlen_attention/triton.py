@@ -230,7 +230,7 @@ def _forward(
     tl.store(lse_ptr + tl.cast(head, tl.int64) * total_q + first_q + queries, lse, mask=queries < n_queries)
 
 
-@triton.jit(do_not_specialize=["total_q"])
+@triton.jit(do_not_specialize=["total_q", "dlse_stride"])
 def _delta(
     out_ptr, dout_ptr, dlse_ptr, delta_ptr, total_q, heads, d_v, dout_stride, dout_head, dlse_stride,
     D_V: tl.constexpr, EXACT_V: tl.constexpr, QUERIES: tl.constexpr, ACC: tl.constexpr,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ def _milliseconds(run: Callable[[], Any], key: str, tile: Tile) -> float | None:
     try:
         with use_tiles({key: tile}):
             if DEVICE == "cuda":
-                return float(do_bench(run, return_mode="median"))
+                return cast("float", do_bench(run, return_mode="median"))
             began = time.perf_counter()
             run()
             return 1000 * (time.perf_counter() - began)
