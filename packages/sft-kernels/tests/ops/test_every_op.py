@@ -25,7 +25,7 @@ SEGMENTS = {
 TWICE, FEW = 2.0, 6.0  # plain PyTorch's error; of few numbers the largest error is one draw, for either
 # a tanh made of a sigmoid is exact to a rounding of 1, not of itself
 FACTORS = {"geglu": 4.0}
-LONG = {"apply_rotary_pos_emb", "qk_norm_rope"}  # in the interpreter: a program for every token
+LONG = {"apply_rotary_pos_emb", "rope_cached", "qk_norm_rope"}  # in the interpreter: a program for every token
 SYNCS = ("item", "tolist", "nonzero", "__bool__", "__int__", "__float__", "__index__")
 ON_THE_CPU_ALONE = {"check_targets"}
 
