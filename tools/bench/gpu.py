@@ -36,7 +36,7 @@ import torch
 from gpu_suite.ceilings import ceilings
 from gpu_suite.checks import kernels, optimizers, packed_and_apart
 from gpu_suite.rates import rates
-from gpu_suite.row import FULL, TINY, Row, Scale
+from gpu_suite.row import FULL, TINY, Row, Scale, of_case
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks" / "gpu.md"
@@ -62,6 +62,18 @@ ABOUT = {
     TRAINING: "Packed rows of 4096 tokens, 2 x 2 a step, bfloat16, gradient checkpointing, fused AdamW.",
 }
 PACKAGES = ("torch", "triton", "transformers", "peft", "bitsandbytes", "flash-attn", "flash-attn-3", "trl")
+
+
+def in_part(name: str, find: Callable[[], list[Row]]) -> list[Row]:
+    """The rows of a part; where it breaks as a whole one that says so, so that the others are still shown."""
+    rows: list[Row] = []
+
+    def keep() -> Row:
+        rows.extend(find())
+        return rows[-1]
+
+    broken = of_case(name, keep)
+    return rows or [broken]
 
 
 def machine(scale: Scale) -> dict[str, Any]:
@@ -154,7 +166,7 @@ def main() -> int:
     parts = PARTS | {TRAINING: lambda scale: rates(scale, given.trl)}
     found: dict[str, list[Row]] = {}
     for name in given.only:
-        found[name] = parts[name](scale)
+        found[name] = in_part(name, lambda part=parts[name]: part(scale))
         print(f"{name} done", file=sys.stderr)
     about = machine(scale)
     every = {"machine": about, "parts": {name: [row._asdict() for row in rows] for name, rows in found.items()}}

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpu_suite.row import Row, Scale, apart, batch_of, in_bfloat16, llama, settings
+from gpu_suite.row import Row, Scale, apart, batch_of, in_bfloat16, llama, of_case, settings
 from sft_kernels import implementations, use_backend
 from sft_kernels.ops.varlen_attention import Boundaries, Call
 from sft_schema import ConfigError, SftError
@@ -85,24 +86,29 @@ def ways_of_attention(scale: Scale) -> Iterable[tuple[str, str, str | None]]:
 def packed_and_apart(scale: Scale) -> list[Row]:
     """A packed row in bfloat16 is as near to float32 as its samples one by one in bfloat16 are."""
     batch = batch_of(scale.lengths, scale.shape["vocab_size"], scale.device)
-    samples = apart(batch)
-    exact = outcome(llama(scale.shape, "eager", scale.device), samples, "eager")
+    exact = outcome(llama(scale.shape, "eager", scale.device), apart(batch), "eager")
     rows = []
     for name, implementation, why in ways_of_attention(scale):
         case = f"{name} {implementation}".strip()
         if why is not None:
             rows.append(Row(case, None, {}, why))
             continue
-        chosen = use_backend(implementation, "varlen_attention") if implementation else nullcontext()
-        model = llama(scale.shape, name, scale.device)
-        with chosen, in_bfloat16(scale.device):
-            packed, plain = (far(outcome(model, each, name), exact) for each in ([batch], samples))
-            leaked = far(outcome(model, [_as_one_sample(batch)], name), exact)
-        demanded = f"packed at most {ALLOWED} x apart + {FLOOR:g}; a leak over {LEAK:g} x"
-        seen = leaked["gradient"] > LEAK * packed["gradient"]
-        figures = {f"{what}, {part}": each[part] for what, each in _named(packed, plain, leaked) for part in each}
-        rows.append(Row(case, near(packed, plain) and seen, figures, demanded))
+        rows.append(of_case(case, partial(_compared, case, name, implementation, scale, exact)))
     return rows
+
+
+def _compared(case: str, name: str, implementation: str, scale: Scale, exact: Outcome) -> Row:
+    """One backend, with one implementation of ours where there are several."""
+    batch = batch_of(scale.lengths, scale.shape["vocab_size"], scale.device)
+    model = llama(scale.shape, name, scale.device)
+    chosen = use_backend(implementation, "varlen_attention") if implementation else nullcontext()
+    with chosen, in_bfloat16(scale.device):
+        packed, plain = (far(outcome(model, each, name), exact) for each in ([batch], apart(batch)))
+        leaked = far(outcome(model, [_as_one_sample(batch)], name), exact)
+    seen = leaked["gradient"] > LEAK * packed["gradient"]
+    figures = {f"{what}, {part}": each[part] for what, each in _named(packed, plain, leaked) for part in each}
+    demanded = f"packed at most {ALLOWED} x apart + {FLOOR:g}; a leak over {LEAK:g} x"
+    return Row(case, near(packed, plain) and seen, figures, demanded)
 
 
 def _named(*found: dict[str, float]) -> Iterable[tuple[str, dict[str, float]]]:
@@ -148,7 +154,7 @@ def seconds_of(function: Callable[[], Any], device: str, runs: int = 5) -> float
 
 def optimizers(scale: Scale) -> list[Row]:
     """Every optimizer with small or paged states lowers the loss in a few steps; and what its states take."""
-    return [_stepped(name, scale) for name in OPTIMIZERS]
+    return [of_case(name, partial(_stepped, name, scale)) for name in OPTIMIZERS]
 
 
 def _stepped(name: str, scale: Scale) -> Row:
@@ -157,7 +163,7 @@ def _stepped(name: str, scale: Scale) -> Row:
     rate = 1e-4 if "lion" in name else 1e-3
     try:
         optimizer = build_optimizer(model, settings(Path(), optimizer=name, learning_rate=rate), [])
-    except SftError as error:
+    except SftError as error:  # a library that it needs is not installed
         return Row(name, None, {}, str(error))
     losses = []
     for _ in range(STEPS + 1):

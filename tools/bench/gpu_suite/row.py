@@ -36,6 +36,14 @@ class Row(NamedTuple):
     why: str
 
 
+def of_case(case: str, find: Callable[[], Row]) -> Row:
+    """A row; of what breaks one that says so, for the other cases are still wanted."""
+    try:
+        return find()
+    except (RuntimeError, ValueError, TypeError, ImportError) as error:  # torch's own errors are RuntimeErrors
+        return Row(case, False, {}, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
 class Scale(NamedTuple):
     """Sizes of a run: the real ones, or tiny ones for a machine without a GPU."""
 
@@ -102,11 +110,13 @@ def batch_of(lengths: tuple[int, ...], vocabulary: int, device: str) -> dict[str
 
 
 def apart(batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """The samples of a packed row, each as a row of its own."""
+    """The samples of a packed row, each as a row of its own; without those that train nothing."""
     ends = batch["cu_seqlens"].tolist()
     found = []
     for start, stop in pairwise(ends):
         inside = (batch["predict_at"] >= start) & (batch["predict_at"] < stop)
+        if not inside.any():
+            continue
         found.append(
             {
                 "input_ids": batch["input_ids"][:, start:stop],
