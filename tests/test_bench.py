@@ -82,7 +82,7 @@ def test_the_suite_for_gpus_runs_all_its_parts() -> None:
     parts = {name: {row["case"]: row for row in rows} for name, rows in found["parts"].items()}
     assert list(parts) == ["attention", "kernels", "optimizers", "memory", "training"]
     assert found["machine"]["self_test"]
-    assert found["machine"]["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["machine"]["versions"]["torch"])
     assert all(row["ok"] is None for row in parts.pop("training").values())
     for name, rows in parts.items():
         assert all(row["ok"] or (row["ok"] is None and row["why"]) for row in rows.values()), rows
@@ -98,10 +98,3 @@ def test_the_suite_for_gpus_runs_all_its_parts() -> None:
     )
     for row in parts["memory"].values():
         assert 0 < row["figures"]["peak MiB"] <= row["figures"]["limit MiB"]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_suite_for_gpus_refuses_to_measure_a_cpu() -> None:
-    done = subprocess.run([sys.executable, BENCH / "gpu.py", "--write"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "no GPU was found" in done.stderr
