@@ -91,3 +91,27 @@ def test_the_bench_of_kernels_does_not_time_a_cpu() -> None:
     done = subprocess.run([sys.executable, BENCH / "kernels.py"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("no GPU was found")
+
+
+@pytest.mark.slow
+def test_the_suite_for_gpus_runs_all_its_parts() -> None:
+    found = found_by("gpu", "--self-test")
+    parts = {name: {row["case"]: row for row in rows} for name, rows in found["parts"].items()}
+    assert list(parts) == ["attention", "kernels", "optimizers", "memory", "training"]
+    assert found["machine"]["self_test"]
+    assert torch.__version__.startswith(found["machine"]["versions"]["torch"])
+    assert all(row["ok"] is None for row in parts.pop("training").values())
+    for name, rows in parts.items():
+        assert all(row["ok"] or (row["ok"] is None and row["why"]) for row in rows.values()), rows
+        assert any(row["ok"] for row in rows.values()), name
+    for case in ("eager", "sdpa", "sft_varlen sdpa", "sft_varlen reference"):
+        figures = parts["attention"][case]["figures"]
+        assert figures["leak on purpose, gradient"] > 10 * figures["packed, gradient"] > 0
+    assert "needs a CUDA device" in parts["attention"]["flash_attention_2"]["why"]
+    assert found["parts"]["training"][0]["figures"]["ours, tokens/s"] > 0
+    states = {name: row["figures"]["bytes of state for a weight"] for name, row in parts["optimizers"].items()}
+    assert (
+        states["adamw_bnb_8bit"] < states["paged_adamw_32bit"] == pytest.approx(states["adamw_torch_fused"], rel=1e-3)
+    )
+    for row in parts["memory"].values():
+        assert 0 < row["figures"]["peak MiB"] <= row["figures"]["limit MiB"]
