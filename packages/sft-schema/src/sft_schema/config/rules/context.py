@@ -16,7 +16,7 @@ def _attention(cfg: SftConfig) -> Finding | None:
     able = ", ".join(name for name, row in BACKENDS.items() if row.context_parallel)
     message = f"context_parallel_size with {backend.name!r}: it sees the tokens of its own process alone"
     fix = f"set attn_implementation to {able}, which runs flash-attn's kernels where they are installed"
-    return Finding(("attn_implementation",), message, fix)
+    return Finding(_HERE, message, fix)
 
 
 def _whole_rows(cfg: SftConfig) -> Finding | None:
