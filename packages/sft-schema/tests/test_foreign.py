@@ -198,6 +198,11 @@ def test_an_entry_of_datasets_is_answered_too(line: str, code: str, message: str
     assert issue.fix.startswith(fix)
 
 
+def test_axolotl_files_with_rows_over_several_processes_are_honoured() -> None:
+    text = "attn_implementation: sft_varlen\nring_attn_func: batch_ring\nheads_k_stride: 1\n"
+    assert parse_config(f"{text}context_parallel_size: 4\n{MINIMAL}").context_parallel_size == 4
+
+
 def test_what_asks_for_what_is_done_anyway_may_stay() -> None:
     text = (
         "load_in_8bit: false\ntf32: false\nmodel_type: AutoModelForCausalLM\nreport_to: none\nstage: sft\n"

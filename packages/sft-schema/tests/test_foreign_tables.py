@@ -206,6 +206,7 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "packing_strategy",  # TRL's
         "max_samples_per_pack",
         "packing_balance",
+        "context_parallel_method",
         "special_tokens_in_content",
         "fetch_images",
         "max_image_pixels",

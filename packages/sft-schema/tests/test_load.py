@@ -57,7 +57,8 @@ def test_required_settings_are_named() -> None:
     [
         ("sampel_packing: true", "did you mean 'sample_packing'?"),
         ("sequence_length: 5", "did you mean 'sequence_len'?"),
-        ("context_parapllel_size: 2", "did you mean 'context_parallel_size'? axolotl has it; a row is not split"),
+        ("context_parapllel_size: 2", "did you mean 'context_parallel_size'?"),
+        ("tensor_parallel_sizes: 2", "did you mean 'tensor_parallel_size'? axolotl has it; a model is not sharded"),
         ("per_device_train_batchsize: 2", "did you mean 'per_device_train_batch_size'? transformers has it; write"),
         ("load_in_4bits: false", "did you mean 'load_in_4bit'?"),
         ("field_messages: x", "belongs to an entry of `datasets`"),

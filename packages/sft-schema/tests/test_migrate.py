@@ -267,3 +267,12 @@ def test_a_secret_is_not_copied_into_the_new_file() -> None:
     found = migrate(text)
     assert "hunter2" not in found.text
     assert "comet_api_key: (hidden)" in found.text
+
+
+def test_the_older_name_of_rows_over_several_processes_is_rewritten() -> None:
+    text = (
+        "base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]\nlearning_rate: 1e-4\nsequence_parallel_degree: 4\n"
+    )
+    found = migrate(f"{text}attn_implementation: sft_varlen\nheads_k_stride: 1\n", source="axolotl")
+    assert parse_config(found.text).context_parallel_size == 4
+    assert not found.unsupported

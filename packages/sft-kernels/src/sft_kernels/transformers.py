@@ -12,6 +12,9 @@ Where documents begin comes from, in this order:
 2. ``position_ids [B, S]``: a document begins with each row and where a position is not its left neighbour's plus one;
 3. nothing: each row is one document.
 
+A row that ranks share takes its boundaries and its way between ranks along in ``context_parallel``, a
+`sft_kernels.context_parallel.ContextParallel`, also as a keyword argument of the model's forward.
+
 With 2 and 3, an ``attention_mask [B, S]`` takes padded tokens out first; what comes back at their place is 0.
 """
 
@@ -110,24 +113,47 @@ def attend(  # noqa: PLR0913  (the signature is that of transformers)
     for name in ("position_bias", "cache"):
         if kwargs.get(name) is not None:
             raise ValueError(f"{NAME}: cannot use {name}; set attn_implementation to sdpa")
+    if kwargs.get("context_parallel") is not None:
+        return _over_ranks(module, (query, key, value), attention_mask, scaling, kwargs), None
     where = _documents(query, key, attention_mask, kwargs)
     q, k, v = (_tokens(x, kept) for x, kept in ((query, where.kept_q), (key, where.kept_k), (value, where.kept_k)))
     q, k, v = _in_one_dtype(module, q, k, v)
-    causal = kwargs.get("is_causal")
-    window = kwargs.get("sliding_window")
-    out = flash_attn_varlen_func(
-        q, k, v, *where[:4],
-        softmax_scale=scaling,
-        causal=getattr(module, "is_causal", True) if causal is None else causal,
-        window_size=(-1, -1) if window is None else (window - 1, window - 1),
-        softcap=kwargs.get("softcap") or 0.0,
-        deterministic=torch.are_deterministic_algorithms_enabled(),
-        sinks=kwargs.get("s_aux"),
-    )  # fmt: skip
+    out = flash_attn_varlen_func(q, k, v, *where[:4], softmax_scale=scaling, **_how(module, kwargs))
     batch, heads, length, _ = query.shape
     if where.kept_q is not None:
         out = out.new_zeros(batch * length, heads, out.shape[-1]).index_copy(0, where.kept_q, out)
     return out.view(batch, length, heads, out.shape[-1]), None
+
+
+def _how(module: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Who sees whom and how scores are made, as attention over packed documents takes it."""
+    causal = kwargs.get("is_causal")
+    window = kwargs.get("sliding_window")
+    return {
+        "causal": getattr(module, "is_causal", True) if causal is None else causal,
+        "window_size": (-1, -1) if window is None else (window - 1, window - 1),
+        "softcap": kwargs.get("softcap") or 0.0,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "sinks": kwargs.get("s_aux"),
+    }
+
+
+def _over_ranks(
+    module: Any,
+    heads_first: tuple[Tensor, Tensor, Tensor],
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    kwargs: dict[str, Any],
+) -> Tensor:
+    """Attention over a row of which this rank has a part."""
+    rows, keys = heads_first[0].shape[0], heads_first[1].shape[2]
+    if rows != 1 or keys != heads_first[0].shape[2] or attention_mask is not None:
+        raise ValueError(
+            f"{NAME}: context_parallel with {rows} rows, {keys} keys, and {'a' if attention_mask is not None else 'no'}"
+            " mask of padding; ranks share one packed row without padding and without a cache"
+        )
+    q, k, v = _in_one_dtype(module, *(_tokens(x, None) for x in heads_first))
+    return kwargs["context_parallel"].attend(q, k, v, softmax_scale=scaling, **_how(module, kwargs))[None]
 
 
 def _tokens(x: Tensor, kept: Tensor | None) -> Tensor:

@@ -26,6 +26,7 @@ from sft_train.checkpoint import (
     run_identity,
 )
 from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
+from sft_train.context import check_shared_rows
 from sft_train.evaluate import Examiner
 from sft_train.model import (
     check_architecture,
@@ -80,7 +81,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
 
     with args.main_process_first(desc="preparing the data"):
         prepared = _prepare(cfg, tell)
-    identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size)
+    identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size // cfg.context_parallel_size)
     checkpoint = decided_by_first(lambda: _checkpoint(cfg, identity, args.world_size, tell))
 
     tell.stage("loading the model")
@@ -93,6 +94,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
+    check_shared_rows(trainer.model, cfg, trainer.call, trainer.mesh)
     tell.prepared(prepared.manifest, trainer.rows.plan)
 
     examiner = Examiner(trainer, cfg, prepared, tell.stage)

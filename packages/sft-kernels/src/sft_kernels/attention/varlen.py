@@ -10,7 +10,7 @@ from sft_kernels.ops.varlen_attention import Boundaries, Call, attend
 from sft_kernels.packing import validate_cu_seqlens
 from sft_kernels.registration import autocast_inputs
 
-__all__ = ["flash_attn_varlen_func"]
+__all__ = ["finite", "flash_attn_varlen_func", "require_tensors", "window_sides"]
 
 
 # fmt: off
@@ -111,28 +111,34 @@ def flash_attn_varlen_func(  # noqa: PLR0913  (the signature is flash-attn's)
             that cannot run here.
     """
     _require_supported(dropout_p, alibi_slopes, return_attn_probs, block_table)
-    _require_tensors(q, k, v, sinks)
+    require_tensors(q, k, v, sinks)
     _require_boundaries(cu_seqlens_q, cu_seqlens_k, q.device)
     if q.device.type == "cpu" and not torch.compiler.is_compiling():
         _require_values(cu_seqlens_q, q.shape[0], max_seqlen_q, "q")
         _require_values(cu_seqlens_k, k.shape[0], max_seqlen_k, "k")
-    left, right = _window(window_size, causal)
+    left, right = window_sides(window_size, causal)
     scale = q.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
     where = Boundaries(cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k)
-    call = Call(where, scale, _finite(softcap, "softcap"), left, right, return_lse, deterministic)
+    call = Call(where, scale, finite(softcap, "softcap"), left, right, return_lse, deterministic)
     q, k, v = cast("tuple[Tensor, Tensor, Tensor]", autocast_inputs(q, k, v))
     out, lse = attend(q, k, v, sinks, call, backend)
     return out if lse is None or not return_lse else (out, lse)
 
 
-def _window(window_size: tuple[int, int], causal: bool) -> tuple[int, int]:
+def window_sides(window_size: tuple[int, int], causal: bool) -> tuple[int, int]:
+    """Keys to the left and right that a query sees, -1 for all.
+
+    Raises:
+        ValueError: a side below -1.
+    """
     left, right = window_size
     if left < -1 or right < -1:
         raise ValueError(f"window_size is {window_size}; each side is a number of tokens, or -1 for no limit")
     return left, 0 if causal else right
 
 
-def _finite(value: float, name: str) -> float:
+def finite(value: float, name: str) -> float:
+    """The value, refused with a ValueError where it is negative or not a number."""
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}; pass a positive number, or 0.0 for none")
     return value
@@ -151,7 +157,8 @@ def _require_supported(dropout_p: float, alibi_slopes: Any, return_attn_probs: b
         raise ValueError(f"block_table is {type(block_table).__name__}; there is no paged cache, pass None")
 
 
-def _require_tensors(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None) -> None:
+def require_tensors(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None) -> None:
+    """Refuses, with a ValueError, shapes, dtypes or devices that do not go together."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 3:
             raise ValueError(

@@ -26,7 +26,7 @@ class AttentionBackend:
         sliding_window: whether a query can be kept to its last W keys.
         softcap: whether scores can go through `softcap * tanh(score / softcap)`.
         sinks: whether a head can have a learned logit without a value in its softmax.
-        context_parallel: whether there is a way to spread one packed row over several devices.
+        context_parallel: whether several processes can share one row (`context_parallel_size`).
         deterministic: whether the gradients of two equal calls have equal bits: `always`, `on_request` (a switch
             of the library or of torch), or `unknown`, where neither is documented.
         missing: why it cannot be chosen yet; None when it can.

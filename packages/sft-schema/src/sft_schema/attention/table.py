@@ -39,12 +39,12 @@ _ROWS = (
     AttentionBackend(
         "flash_attention_2", "varlen", "flash-attn", _HALF, on_cpu=False,
         min_sm=80, max_head_dim=256,
-        sliding_window=True, softcap=True, context_parallel=True, deterministic="on_request",
+        sliding_window=True, softcap=True, deterministic="on_request",
     ),
     AttentionBackend(
         "flash_attention_3", "varlen", "flash-attn-3", _HALF, on_cpu=False,
         min_sm=80, only_sm=(80, 86, 87, 89, 90), max_head_dim=256, head_dim_multiple=8,
-        sliding_window=True, softcap=True, context_parallel=True, deterministic="on_request",
+        sliding_window=True, softcap=True, deterministic="on_request",
     ),
     AttentionBackend(
         "flash_attention_4", "varlen", "flash-attn-4", _HALF, on_cpu=False,
@@ -61,7 +61,7 @@ _ROWS = (
     AttentionBackend(
         "sft_varlen", "varlen", None, _ALL, on_cpu=True,
         min_sm=80, max_head_dim=256,
-        sliding_window=True, softcap=True, sinks=True, deterministic="on_request",
+        sliding_window=True, softcap=True, sinks=True, context_parallel=True, deterministic="on_request",
     ),
     AttentionBackend(
         "xformers", "varlen", "xformers", _ALL, on_cpu=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sft_schema.config.section import Section, setting
 
 
@@ -18,6 +20,16 @@ class DeviceSection(Section):
     ddp_bucket_cap_mb: int | None = setting("Megabytes of gradients that processes exchange at once.", None, ge=1)
     ddp_broadcast_buffers: bool | None = setting(
         "Send the first process's buffers, such as running means, to the others in each step.", None
+    )
+    context_parallel_size: int = setting(
+        "Processes that share each row, every one with a part of its tokens; the number of processes is a multiple.",
+        1,
+        ge=1,
+    )
+    context_parallel_method: Literal["ring", "ulysses"] = setting(
+        "How they attend to one another's tokens: keys and values go round, or tokens are exchanged for heads, whose "
+        "number they must divide.",
+        "ring",
     )
     dataloader_num_workers: int = setting("Processes that put batches together ahead of time; 0 uses none.", 0, ge=0)
     dataloader_prefetch_factor: int | None = setting("Batches that each of them keeps ready.", None, ge=1)

@@ -48,7 +48,7 @@ def run_identity(cfg: SftConfig, fingerprint: str, processes: int) -> dict[str, 
     Args:
         cfg: the whole config.
         fingerprint: of the prepared data.
-        processes: processes that train together.
+        processes: processes that train together on rows of their own.
 
     Returns:
         Setting to value, as JSON keeps it. `rows_per_step` is the product of micro batch, accumulation and

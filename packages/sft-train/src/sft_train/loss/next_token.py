@@ -19,7 +19,7 @@ predict a trained token go through the model's head:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sft_kernels.context_parallel import ContextLayout, ContextParallel
 from sft_schema import BACKENDS, ConfigError, Issue
 
 
@@ -37,10 +38,12 @@ class ForwardCall:
     Attributes:
         logits_to_keep: the forward takes the positions whose logits are wanted.
         varlen: the attention takes the samples' boundaries (`cu_seq_lens_q` and so on).
+        context: makes the way of a batch with a `layout`, which several processes share, through attention.
     """
 
     logits_to_keep: bool
     varlen: bool
+    context: Callable[[ContextLayout], ContextParallel] | None = None
 
 
 def forward_call(model: nn.Module, attn_implementation: str) -> ForwardCall:
@@ -73,7 +76,7 @@ def logits_at(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> 
     Args:
         model: the model, possibly wrapped for several processes.
         batch: `input_ids` and `position_ids` int64 `[1, t]`; `predict_at` int64 `[k]`; `cu_seqlens` int32
-            `[n + 1]`, `max_seqlen` int.
+            `[n + 1]`, `max_seqlen` int; or in place of the last two, where processes share the row, its `layout`.
         call: see `forward_call`.
 
     Returns:
@@ -87,7 +90,10 @@ def forward_inputs(batch: Mapping[str, Any], call: ForwardCall) -> dict[str, Any
     """Arguments of a model's forward for a batch; see `logits_at`."""
     wanted = batch["predict_at"]
     extra: dict[str, Any] = {"logits_to_keep": wanted} if call.logits_to_keep else {}
-    if call.varlen:
+    if "layout" in batch:
+        assert call.context is not None, "a part of a row alone would be computed as if it were all of it"
+        extra["context_parallel"] = call.context(batch["layout"])
+    elif call.varlen:
         extra |= {
             "cu_seq_lens_q": batch["cu_seqlens"],
             "cu_seq_lens_k": batch["cu_seqlens"],

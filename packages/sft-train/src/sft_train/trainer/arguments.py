@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from sft_schema import SftConfig, TrainingError
 from sft_schema.config import BatchSection, MemorySection, accumulation_steps
 from sft_train.compute import Compute
+from sft_train.context import check_context_size
 from sft_train.trainer.pictured import check_processes
 
 _CHECKPOINTING_NAMES = ("activation_checkpointing", "gradient_checkpointing")
@@ -28,7 +29,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
 
     Raises:
         TrainingError: several GPUs are visible to a single process.
-        ConfigError: see `check_processes`.
+        ConfigError: see `check_processes` and `check_context_size`.
     """
     if compute.use_cpu:
         _join_on_cpu(cfg.ddp_timeout)
@@ -65,6 +66,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
     args.load_best_model_at_end = cfg.load_best_model_at_end
     check_one_gpu(args.n_gpu)
     check_processes(cfg, args.world_size)
+    check_context_size(cfg, args.world_size)
     return args
 
 

@@ -17,7 +17,12 @@ from sft_train.trainer.not_finite import TOGETHER, first_not_finite
 
 
 def held_out_loss(
-    model: nn.Module, batches: Iterable[Mapping[str, Any]], summed: SummedLoss, accelerator: Accelerator
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    summed: SummedLoss,
+    accelerator: Accelerator,
+    *,
+    shared: bool = False,
 ) -> float:
     """Mean negative log-likelihood per trained token, over all batches of all processes.
 
@@ -28,6 +33,7 @@ def held_out_loss(
         batches: this process's share; see `sft_train.trainer.rows.to_tensors`.
         summed: the loss of a batch; see `sft_train.loss.summed_loss`.
         accelerator: gives the number format, and adds up over processes.
+        shared: processes share rows, so that none can look for itself where a value is not finite.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -35,10 +41,11 @@ def held_out_loss(
     training = model.training
     model.eval()
     nll, weight, cause = 0.0, 0.0, ""
+    together = shared or accelerator.distributed_type in TOGETHER
     with torch.no_grad(), accelerator.autocast():
         for number, batch in enumerate(batches):
             part = float(summed(model, batch))
-            if not (cause or math.isfinite(part)) and accelerator.distributed_type not in TOGETHER:
+            if not (cause or together or math.isfinite(part)):
                 found = first_not_finite(model, partial(summed, model, batch))
                 cause = f": first in batch {number + 1} of this process, in {found or 'the loss'}"
             nll += part

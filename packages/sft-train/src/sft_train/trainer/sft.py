@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers import (
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.callback.interrupt import ignore_in_worker
+from sft_train.context import ContextBatches, ContextMesh, context_mesh
 from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
@@ -37,7 +39,7 @@ from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.saving import SavingTrainer
-from sft_train.trainer.throughput import Throughput
+from sft_train.trainer.throughput import Throughput, tokens_of
 
 
 class SftTrainer(SavingTrainer):
@@ -55,6 +57,7 @@ class SftTrainer(SavingTrainer):
         callbacks: besides the Trainer's own.
 
     Attributes:
+        mesh: which rows it reads, and which part of them.
         rows: what this process trains on.
         summed_loss: the loss of a batch.
         throughput: tokens and seconds so far.
@@ -74,28 +77,30 @@ class SftTrainer(SavingTrainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
-        self.rows = _rows(cfg, prepared, args)
+        self.mesh = context_mesh(cfg, args)
+        self.rows = _rows(cfg, prepared, self.mesh)
         self.throughput = Throughput()
-        self.call = forward_call(model, cfg.attn_implementation)
+        self.call = replace(forward_call(model, cfg.attn_implementation), context=self.mesh.way())
         self._evaluated: tuple[int, float] | None = None
         self._in_hand: StepInHand | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
         pictured = prepared.processor is not None
+        joined = to_tensors if self.mesh.group is None else ContextBatches(to_tensors, self.mesh)
         flow = Flow(cfg, self.rows.steps(cfg.gradient_accumulation_steps), evaluates=held_out is not None)
         super().__init__(
             model,
             args,
             train_dataset=StoredRows(prepared.train, len(self.rows.plan)),
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
-            data_collator=PicturedBatches(prepared, "train") if pictured else to_tensors,
+            data_collator=PicturedBatches(prepared, "train") if pictured else joined,
             processing_class=saved_with_model(prepared, tokenizer),
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
         plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
-        self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
+        self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else joined
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
         self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext
         if cfg.gradient_checkpointing_kwargs.use_reentrant and cfg.adapter is not None:
@@ -151,8 +156,7 @@ class SftTrainer(SavingTrainer):
             self.control.should_training_stop = True
             return [], torch.zeros(())
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        # A batch without targets is a blank one, or with `wrapped` a piece of a prompt: no work that counts.
-        tokens = sum(batch["input_ids"].numel() for batch in batches if batch["targets"].numel())
+        tokens = sum(map(tokens_of, batches))
         trained = sum(batch["targets"].numel() for batch in batches)
         weight = sum(map(total_weight, batches))
         # float64 counts without error, and adds up weights to the same float32 in whatever order they come
@@ -221,12 +225,13 @@ class SftTrainer(SavingTrainer):
             store.lengths,
             self._cfg,
             rows=self._cfg.eval_batch_size,
-            process=self.args.process_index,
-            processes=self.args.world_size,
+            process=self.mesh.data,
+            processes=self.mesh.data_processes,
         )
         rows = StoredRows(store, len(store))
         batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
-        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
+        shared = self.mesh.group is not None
+        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator, shared=shared)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
@@ -266,9 +271,10 @@ class SftTrainer(SavingTrainer):
         return norm
 
     def _not_finite(self, what: str, value: float, step: int) -> TrainingError:
-        """The error that names batch, rows and layer; with weights shared out over processes only the step."""
+        """The error that names batch, rows and layer; with weights or rows shared by processes only the step."""
         cause = ""
-        if self._in_hand is not None and self.accelerator.distributed_type not in TOGETHER:
+        together = self.mesh.group is not None or self.accelerator.distributed_type in TOGETHER
+        if self._in_hand is not None and not together:
             cause = self._in_hand.cause(self.model, self._loss_again, self.train_dataset.store)
         found = finding("not_finite", step, what=what, value=value, cause=cause)
         return TrainingError(found.sentence, fix=found.advice)
@@ -280,13 +286,13 @@ class SftTrainer(SavingTrainer):
             return self.compute_loss(self.model, inputs, num_items_in_batch=weight)
 
 
-def _rows(cfg: SftConfig, prepared: Prepared, args: TrainingArguments) -> EpochRows:
+def _rows(cfg: SftConfig, prepared: Prepared, mesh: ContextMesh) -> EpochRows:
     rows = EpochRows(
         prepared.train.lengths,
         cfg,
         micro_batch_size=cfg.micro_batch_size,
-        process=args.process_index,
-        processes=args.world_size,
+        process=mesh.data,
+        processes=mesh.data_processes,
         shuffle=cfg.shuffle_merged_datasets,
     )
     if cfg.packing_balance != "none":

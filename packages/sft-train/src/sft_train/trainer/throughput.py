@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def tokens_of(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch that count as work of this process.
+
+    A batch without targets is a blank one, or with `wrapped` a piece of a prompt: no work that counts. Where processes
+    share a row, `tokens` says it: a part without targets counts beside others that have some.
+    """
+    if "tokens" in batch:
+        return batch["tokens"]
+    return batch["input_ids"].numel() if batch["targets"].numel() else 0
 
 
 class Throughput:

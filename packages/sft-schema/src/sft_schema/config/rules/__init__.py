@@ -12,6 +12,7 @@ resolved config leaves them out).
 from sft_schema.config.rules.adapter import ADAPTER_RULES
 from sft_schema.config.rules.attention import ATTENTION_RULES
 from sft_schema.config.rules.compute import COMPUTE_RULES
+from sft_schema.config.rules.context import CONTEXT_RULES
 from sft_schema.config.rules.data import DATA_RULES
 from sft_schema.config.rules.device import DEVICE_RULES
 from sft_schema.config.rules.evaluation import EVALUATION_RULES
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     *OUTCOME_RULES,
     *SERVICE_RULES,
     *DEVICE_RULES,
+    *CONTEXT_RULES,
 )
 
 __all__ = ["RULES", "Check", "Finding", "Rule"]

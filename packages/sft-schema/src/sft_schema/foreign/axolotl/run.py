@@ -76,15 +76,9 @@ DEVICES = (
         "expert_parallel_token_capacity",
         accepts=(1,),
     ),
-    refused(
-        "a row is not split over GPUs (context parallelism)",
-        "remove it; lower `sequence_len`, or write `gradient_checkpointing: true`, when a row does not fit",
-        "context_parallel_size sequence_parallel_degree",
-        accepts=(1,),
-    ),
-    refused(
-        "it belongs to context parallelism, which is not implemented", "remove it", "heads_k_stride ring_attn_func"
-    ),
+    same("context_parallel_size"),
+    renamed("sequence_parallel_degree", "context_parallel_size"),
+    no_effect("it is how a ring goes about its work, which changes no number", "heads_k_stride ring_attn_func"),
     refused(*say.TORCHRUN, "ray_run_name ray_num_workers resources_per_worker accelerator_config", off="use_ray"),
     no_effect(say.TORCHRUN_SAYS, "world_size local_rank ddp"),
     same("ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers"),

@@ -36,7 +36,7 @@ RUN = (
         "Megatron and KTransformers are not implemented",
         "remove it",
         "megatron_bridge_args tensor_model_parallel_size pipeline_model_parallel_size expert_model_parallel_size "
-        "context_parallel_size virtual_pipeline_model_parallel_size recompute_granularity hyper_parallel_args "
+        "virtual_pipeline_model_parallel_size recompute_granularity hyper_parallel_args "
         "hyper_parallel_cp_size kt_config kt_cpu_activation kt_weight_path kt_non_expert_weight_path "
         "kt_expert_checkpoint_path kt_lora_expert_num kt_lora_expert_intermediate_size moe_token_dispatcher_type "
         "recompute_method recompute_num_layers mixed_precision megatron_pretrained_checkpoint extra_config",
