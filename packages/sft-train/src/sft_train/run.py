@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sft_train.adapter import add_adapter
 from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
 from sft_train.checkpoint import (
     Checkpoint,
+    alone_in,
     clear_leftovers,
     decided_by_first,
     find_checkpoint,
@@ -66,17 +68,18 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     if cfg.use_tensorboard:
         require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
     set_float32_products(cfg)
-    with services(cfg) as reports:
-        return _run(cfg, observer, reports)
+    with ExitStack() as locked, services(cfg) as reports:
+        return _run(cfg, observer, reports, locked)
 
 
-def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]) -> RunSummary:
+def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport], locked: ExitStack) -> RunSummary:
     """See `run`."""
     began, out = time.perf_counter(), Path(cfg.output_dir)
     compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
+    locked.enter_context(alone_in(out, tell.stage))
 
     with args.main_process_first(desc="preparing the data"):
         prepared = _prepare(cfg, tell)

@@ -30,6 +30,9 @@ class SavingSection(Section):
     )
     save_first_step: bool = setting("Also write a checkpoint after the first step, to see that it can be.", False)
     save_total_limit: int = setting("Newest checkpoints kept; the best one is kept as well.", 4, ge=1)
+    save_async: bool = setting(
+        "Go on training while a checkpoint is written, from a copy of the state in the host's memory.", False
+    )
     save_only_model: bool = setting("Checkpoints hold the model alone: smaller, but no run can go on from them.", False)
     max_minutes: float | None = setting(
         "Minutes from its start after which a run writes a checkpoint and stops, with exit code 75.", None, gt=0

@@ -23,7 +23,10 @@ from transformers import (
 
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
+from sft_schema.record import HealthFinding
+from sft_train.callback.health import HealthMonitor
 from sft_train.callback.interrupt import ignore_in_worker
+from sft_train.checkpoint import WrittenLater
 from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
@@ -93,6 +96,7 @@ class SftTrainer(SavingTrainer):
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
+        self.later = WrittenLater() if cfg.save_async else None
         plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
@@ -120,12 +124,6 @@ class SftTrainer(SavingTrainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains; the model then holds the weights that answer."""
-        outcome = super().train(*args, **kwargs)
-        self.use_weights_for_answers()
-        return outcome
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Micro batches of this process. Not sharded again by accelerate: `EpochRows` knows the process."""
         return DataLoader(
@@ -145,6 +143,8 @@ class SftTrainer(SavingTrainer):
 
         That is a sum over all processes, float32 `[]`: the number of trained tokens where the data give no weights.
         """
+        if self.later is not None and self.args.world_size == 1:  # several processes hear of it at the next save
+            self.later.check()
         self.throughput.begin_step()
         if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
             # Resumed where the run had ended already; the Trainer would do one step too many.
@@ -226,7 +226,12 @@ class SftTrainer(SavingTrainer):
         )
         rows = StoredRows(store, len(store))
         batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
-        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
+        try:
+            return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
+        except TrainingError as error:
+            step = self.state.global_step
+            self._note_end(HealthFinding(code="not_finite", step=step, sentence=error.message, advice=error.fix))
+            raise
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
@@ -271,7 +276,14 @@ class SftTrainer(SavingTrainer):
         if self._in_hand is not None and self.accelerator.distributed_type not in TOGETHER:
             cause = self._in_hand.cause(self.model, self._loss_again, self.train_dataset.store)
         found = finding("not_finite", step, what=what, value=value, cause=cause)
+        self._note_end(found)
         return TrainingError(found.sentence, fix=found.advice)
+
+    def _note_end(self, found: HealthFinding) -> None:
+        """Has what ends the run kept in metrics.jsonl, by the one process that writes it."""
+        for each in self.callback_handler.callbacks:
+            if isinstance(each, HealthMonitor):
+                each.stopped(found)
 
     def _loss_again(self, batch: Mapping[str, Any], weight: Tensor) -> Tensor:
         """The loss of a micro batch of the step in hand."""
