@@ -143,8 +143,8 @@ def test_a_key_of_another_system_is_answered(line: str, message: str, fix: str) 
         ("warmup_steps: 0.1", "0.1, said in other words here", "write `warmup_ratio: 0.1`"),
         ("learning_rate: '2e-5'", '"2e-5", said in other words here', "write `learning_rate: 2e-05`"),
         (
-            "eval_causal_lm_metrics: [chrf]",
-            "[chrf]: only exact_match is",
+            "eval_causal_lm_metrics: [chrf, comet]",
+            "[chrf, comet]: exact_match, chrf and rouge_l are",
             "write `eval_causal_lm_metrics: [exact_match",
         ),
     ],

@@ -28,7 +28,7 @@ from sft_train.checkpoint import (
     run_identity,
 )
 from sft_train.compute import Compute, resolve_compute, set_float32_products
-from sft_train.evaluate import Examiner
+from sft_train.evaluate import AnswerTable, Examiner
 from sft_train.model import (
     check_architecture,
     freeze_others,
@@ -99,6 +99,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     tell.prepared(prepared.manifest, trainer.rows.plan)
 
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
+    trainer.add_callback(AnswerTable(examiner, cfg.eval_table_size, out, checkpoint and checkpoint.step))
     before = examiner.score("before training", log=checkpoint is None)
 
     train_seconds = _train(trainer, cfg, checkpoint, stop, tell)

@@ -10,6 +10,7 @@ from sft_schema.config.section import Section, setting
 
 Strategy = Literal["no", "steps", "epoch"]
 SaveStrategy = Literal["no", "steps", "epoch", "best"]
+AnswerMetric = Literal["exact_match", "chrf", "rouge_l"]
 Steps = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of optimizer steps, or a fraction of the run."""
 
@@ -59,10 +60,13 @@ class EvaluationSection(Section):
     do_causal_lm_eval: bool = setting(
         "Generate the last answer of held-out conversations before and after training and score it.", False
     )
-    eval_causal_lm_metrics: tuple[Literal["exact_match"], ...] = setting(
-        "Scores of generated answers.", ("exact_match",)
+    eval_causal_lm_metrics: tuple[AnswerMetric, ...] = setting(
+        "Scores of generated answers: equal to the wanted one, or how much of it they have (chrF2, ROUGE-L).",
+        ("exact_match",),
     )
-    eval_table_size: int = setting("Generated answers shown and kept as samples.", 5, ge=0)
+    eval_table_size: int = setting(
+        "Generated answers shown and kept as samples, and written to answers.jsonl at each evaluation.", 5, ge=0
+    )
     eval_max_new_tokens: int = setting("Longest generated answer, in tokens.", 64, ge=1)
 
 

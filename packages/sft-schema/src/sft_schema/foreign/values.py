@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 
 from sft_schema.config import FormatName
 from sft_schema.config.loss import Plugin
+from sft_schema.config.run import AnswerMetric
 from sft_schema.foreign import sentences as say
 from sft_schema.foreign.answer import Accepted, Answer, Judge, Refusal, Rewrite, is_one_of
 from sft_schema.foreign.flow import flow
@@ -151,7 +152,9 @@ VALUES: dict[str, Judge] = {
     "attn_implementation": _ATTENTION,
     "bf16": choice({"full": Rewrite({"bf16": True})}),
     "chat_template": _template,
-    "eval_causal_lm_metrics": subset("eval_causal_lm_metrics", ("exact_match",), "only exact_match is computed"),
+    "eval_causal_lm_metrics": subset(
+        "eval_causal_lm_metrics", get_args(AnswerMetric), "exact_match, chrf and rouge_l are computed"
+    ),
     "eval_steps": whole_steps("eval_steps"),
     "gradient_checkpointing": choice({"offload unsloth": Rewrite(_OFFLOADED), "offload_disk": _TO_DISK}),
     "learning_rate": number_in_text("learning_rate"),

@@ -1,5 +1,5 @@
 """Scores of a model on held-out conversations."""
 
-from sft_train.evaluate.score import Examiner, Score
+from sft_train.evaluate.score import AnswerTable, Examiner, Score
 
-__all__ = ["Examiner", "Score"]
+__all__ = ["AnswerTable", "Examiner", "Score"]

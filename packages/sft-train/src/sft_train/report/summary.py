@@ -57,6 +57,8 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
         eval_loss_after=course.after.loss,
         exact_match_before=course.before.exact_match,
         exact_match_after=course.after.exact_match,
+        answer_scores_before=course.before.overlaps,
+        answer_scores_after=course.after.overlaps,
         tokens=trainer.throughput.tokens,
         trained_tokens=trainer.throughput.trained_tokens,
         trainable_parameters=sum(weights_of(each) for each in parameters if each.requires_grad),

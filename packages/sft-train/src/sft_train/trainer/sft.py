@@ -8,7 +8,9 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -21,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from sft_data import Prepared
+from sft_data import Prepared, SampleStore
 from sft_schema import SftConfig, TrainingError
 from sft_schema.record import HealthFinding
 from sft_train.callback.health import HealthMonitor
@@ -33,13 +35,15 @@ from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
 from sft_train.trainer.flow import Flow
-from sft_train.trainer.held_out import held_out_loss
+from sft_train.trainer.held_out import HeldOutLoss, held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
 from sft_train.trainer.not_finite import TOGETHER, StepInHand
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.saving import SavingTrainer
+from sft_train.trainer.sources import SourceLosses
+from sft_train.trainer.speed import peak_memory, speed_of
 from sft_train.trainer.throughput import Throughput
 
 
@@ -78,26 +82,33 @@ class SftTrainer(SavingTrainer):
     ) -> None:
         self._cfg, self._prepared = cfg, prepared
         self.rows = _rows(cfg, prepared, args)
-        self.throughput = Throughput()
+        in_16_bits = args.device.type == "cuda" and (args.bf16 or args.fp16)
+        gpu = torch.cuda.get_device_name(args.device) if in_16_bits else None
+        speed = speed_of(model, gpu, args.world_size)
+        self.throughput = Throughput(cfg.sequence_len if cfg.sample_packing else None, speed)
         self.call = forward_call(model, cfg.attn_implementation)
         self._evaluated: tuple[int, float] | None = None
         self._in_hand: StepInHand | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
         pictured = prepared.processor is not None
+        several = not pictured and len(cfg.datasets) > 1
+        self._sources = SourceLosses(prepared.train) if several else None
+        joined = to_tensors if self._sources is None else self._sources.to_tensors
         flow = Flow(cfg, self.rows.steps(cfg.gradient_accumulation_steps), evaluates=held_out is not None)
         super().__init__(
             model,
             args,
             train_dataset=StoredRows(prepared.train, len(self.rows.plan)),
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
-            data_collator=PicturedBatches(prepared, "train") if pictured else to_tensors,
+            data_collator=PicturedBatches(prepared, "train") if pictured else joined,
             processing_class=saved_with_model(prepared, tokenizer),
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
         self.later = WrittenLater() if cfg.save_async else None
-        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
+        note = None if self._sources is None else self._sources.note
+        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile, note=note)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
@@ -156,14 +167,15 @@ class SftTrainer(SavingTrainer):
         trained = sum(batch["targets"].numel() for batch in batches)
         weight = sum(map(total_weight, batches))
         # float64 counts without error, and adds up weights to the same float32 in whatever order they come
-        counts = torch.tensor([tokens, trained, weight], device=device, dtype=torch.float64)
+        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
+        filled = sum(len(row) > 0 for batch in rows for row in batch)
+        counts = torch.tensor([tokens, trained, weight, filled], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, "sum")
-            tokens, trained, _ = counts.tolist()
-        self.throughput.add(int(tokens), int(trained))
+            tokens, trained, _, filled = counts.tolist()
+        self.throughput.add(int(tokens), int(trained), int(filled))
         # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
         weight = torch.where(counts[2] > 0, counts[2], 1.0).float()
-        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
         self._in_hand = StepInHand(batches, rows, weight)
         return batches, weight
 
@@ -198,8 +210,9 @@ class SftTrainer(SavingTrainer):
         step = self.state.global_step
         loss = self._known_loss(step)
         if loss is None:
-            loss = self.held_out_loss()
-            self.log({f"{metric_key_prefix}_loss": loss})
+            found = self._held_out()
+            loss = found.loss
+            self.log(found.metrics(metric_key_prefix))
         self._evaluated = (step, loss)
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -214,27 +227,39 @@ class SftTrainer(SavingTrainer):
 
     def held_out_loss(self) -> float:
         """The same without logging it."""
+        return self._held_out().loss
+
+    def _held_out(self) -> HeldOutLoss:
+        """Over all data sets together and, where there are several, each."""
         self.use_weights_for_answers()
         store = self._prepared.eval
         assert store is not None, "without held-out rows there is nothing to evaluate"
+        names, numbers = store.sources()
+        sources = {name: self._held_out_batches(store, np.flatnonzero(numbers == at)) for at, name in enumerate(names)}
+        try:
+            return held_out_loss(self.model, sources, self.summed_loss, self.accelerator)
+        except TrainingError as error:
+            step = self.state.global_step
+            self._note_end(HealthFinding(code="not_finite", step=step, sentence=error.message, advice=error.fix))
+            raise
+
+    def _held_out_batches(self, store: SampleStore, samples: NDArray[np.int64]) -> Iterator[Mapping[str, Any]]:
+        """This process's share of some of the held-out samples."""
         shares = held_out_batches(
-            store.lengths,
+            store.lengths[samples],
             self._cfg,
             rows=self._cfg.eval_batch_size,
             process=self.args.process_index,
             processes=self.args.world_size,
         )
         rows = StoredRows(store, len(store))
-        batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
-        try:
-            return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
-        except TrainingError as error:
-            step = self.state.global_step
-            self._note_end(HealthFinding(code="not_finite", step=step, sentence=error.message, advice=error.fix))
-            raise
+        for share in shares:
+            yield self._prepare_inputs(self._held_out_batch([rows[samples[each]] for each in share]))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
+        """Adds speed, memory and the loss of each data set to what is logged of training.
+
+        The Trainer's closing totals are left out.
 
         Raises:
             TrainingError: the loss is not a number.
@@ -244,7 +269,9 @@ class SftTrainer(SavingTrainer):
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise self._not_finite("loss", logs["loss"], self.state.global_step)
-            logs = logs | self.throughput.rates()
+            logs = logs | self.throughput.rates() | peak_memory(self.args.device)
+            if self._sources is not None:
+                logs |= self._sources.losses(self.accelerator)
         super().log(logs, start_time)
 
     def _load_best_model(self) -> None:
