@@ -27,7 +27,7 @@ from sft_train.checkpoint import (
     refuse_leftovers,
     run_identity,
 )
-from sft_train.compute import Compute, resolve_compute, set_float32_products
+from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
 from sft_train.evaluate import AnswerTable, Examiner
 from sft_train.model import (
     check_architecture,
@@ -40,6 +40,7 @@ from sft_train.model import (
 )
 from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
+from sft_train.plugin import TrainingPlugin, training_plugins
 from sft_train.quiet import without_progress_bars
 from sft_train.report import Course, summarise, write_config, write_outcome
 from sft_train.trainer import SftTrainer, check_isolation, training_arguments
@@ -77,6 +78,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     began, out = time.perf_counter(), Path(cfg.output_dir)
     compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
+    plugins = training_plugins(cfg)
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
     locked.enter_context(alone_in(out, tell.stage))
@@ -90,10 +92,10 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    model, fused = _adapted(model, cfg, compute)
+    model, fused = _adapted(model, cfg, compute, plugins)
 
     stop = StopRequest(cfg.max_minutes, began, tell)
-    callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
+    callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), *plugins, stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
@@ -122,11 +124,14 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
 
 
 def _adapted(
-    model: PreTrainedModel, cfg: SftConfig, compute: Compute
+    model: PreTrainedModel, cfg: SftConfig, compute: Compute, plugins: list[TrainingPlugin]
 ) -> tuple[PreTrainedModel | PeftModel, Replacements]:
-    """The model with its adapter and with fused layers, and which these are."""
+    """The model with its adapter, as plug-ins want it, and with fused layers, and which these are."""
     freeze_others(model, cfg)
     adapted = add_adapter(model, cfg)
+    for plugin in plugins:
+        plugin.change_model(adapted)
+    hold_trained_in_float32(adapted, cfg)
     return adapted, fuse_layers(adapted, cfg, compute)
 
 

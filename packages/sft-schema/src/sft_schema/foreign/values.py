@@ -152,6 +152,7 @@ VALUES: dict[str, Judge] = {
     "attn_implementation": _ATTENTION,
     "bf16": choice({"full": Rewrite({"bf16": True})}),
     "chat_template": _template,
+    "dtype": _number_format("dtype", but=("float16",)),
     "eval_causal_lm_metrics": subset(
         "eval_causal_lm_metrics", get_args(AnswerMetric), "exact_match, chrf and rouge_l are computed"
     ),

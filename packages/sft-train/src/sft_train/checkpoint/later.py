@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from sft_schema import TrainingError
@@ -88,14 +89,15 @@ def _write(folder: Path, write: Write, then: Callable[[], None]) -> None:
         raise
 
 
-def writer_of(model: Any, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> Write:
+def writer_of(model: Any, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, optimizer: Optimizer) -> Write:
     """What `write_model` would write of the model as it is now, whatever training does to it later.
 
-    Weights that are trained, and buffers, are copied to the host's memory; frozen weights are not, as they stay as
+    Weights that the optimizer knows, and buffers, are copied to the host's memory; others are not, as they stay as
     they are. The tokenizer is copied too: batches with pictures use it meanwhile.
     """
+    trained = {id(each) for group in optimizer.param_groups for each in group["params"]}
     kept = {id(each): _copied(each) for each in model.buffers()}
-    kept |= {id(each): _copied(each) if each.requires_grad else each for each in model.parameters()}
+    kept |= {id(each): _copied(each) if id(each) in trained else each for each in model.parameters()}
     tokens = copy.deepcopy(tokenizer)
     if isinstance(model, PeftModel):  # what peft writes, it takes from the state alone
         named = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}

@@ -137,7 +137,7 @@ class SavingTrainer(Trainer):
                 self._save_state(unfinished / STATE)
         if not saves:
             return
-        write = writer_of(self.model, self.processing_class)  # pyright: ignore[reportArgumentType]
+        write = writer_of(self.model, self.processing_class, self.optimizer)  # pyright: ignore[reportArgumentType]
         states = {OPTIMIZER_NAME: self.optimizer, SCHEDULER_NAME: self.lr_scheduler} if whole else {}
         copies = {name: in_host_memory(each.state_dict()) for name, each in states.items()}
         best, keep = self.state.best_model_checkpoint, self.keep

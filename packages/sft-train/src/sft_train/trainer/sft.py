@@ -34,6 +34,7 @@ from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
+from sft_train.plugin import changed_loss, chosen_optimizer
 from sft_train.trainer.flow import Flow
 from sft_train.trainer.held_out import HeldOutLoss, held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
@@ -109,7 +110,7 @@ class SftTrainer(SavingTrainer):
         self.later = WrittenLater() if cfg.save_async else None
         note = None if self._sources is None else self._sources.note
         plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile, note=note)
-        self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
+        self.summed_loss = changed_loss(callbacks, partial(padded_nll, call=self.call) if pictured else plain)
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
         self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext
@@ -123,7 +124,9 @@ class SftTrainer(SavingTrainer):
         """The config's optimizer; see `sft_train.optim`."""
         if self.optimizer is None:
             trained = self.model if model is None else model
-            self.optimizer = build_optimizer(trained, self._cfg, self.get_decay_parameter_names(trained))
+            decayed = self.get_decay_parameter_names(trained)
+            own = chosen_optimizer(self.callback_handler.callbacks, trained, decayed)
+            self.optimizer = own or build_optimizer(trained, self._cfg, decayed)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
