@@ -212,6 +212,9 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "roles_to_train",  # axolotl has these three in an entry of `datasets` only
         "train_on_eos",
         "train_on_eot",
+        "save_async",
+        "training_plugins",
+        "hub_private_repo",  # transformers'
         "dtype",  # TRL's
         "mask_history",  # LLaMA-Factory's
         "train_on_reasoning",

@@ -42,7 +42,7 @@ from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
 from sft_train.plugin import TrainingPlugin, training_plugins
 from sft_train.quiet import without_progress_bars
-from sft_train.report import Course, summarise, write_config, write_outcome
+from sft_train.report import Course, push_result, require_hub, summarise, write_config, write_outcome
 from sft_train.trainer import SftTrainer, check_isolation, training_arguments
 
 
@@ -82,6 +82,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
     locked.enter_context(alone_in(out, tell.stage))
+    decided_by_first(lambda: require_hub(cfg))
 
     with args.main_process_first(desc="preparing the data"):
         prepared = _prepare(cfg, tell)
@@ -116,8 +117,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
-        for report in reports:
-            report.end()
+        _publish(cfg, out, reports, tell)
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
@@ -149,6 +149,14 @@ def _train(
     if (best := trainer.best_step()) is not None:
         tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
     return time.perf_counter() - began
+
+
+def _publish(cfg: SftConfig, out: Path, reports: list[ServiceReport], tell: Observer) -> None:
+    """Everything is measured: services end their runs, and the hub gets the result."""
+    for report in reports:
+        report.end()
+    if (address := push_result(cfg, out)) is not None:
+        tell.stage(f"uploaded to {address}")
 
 
 def _checkpoint(cfg: SftConfig, identity: dict[str, Any], processes: int, tell: Observer) -> Checkpoint | None:

@@ -35,6 +35,8 @@ class SavingSection(Section):
         "Go on training while a checkpoint is written, from a copy of the state in the host's memory.", False
     )
     save_only_model: bool = setting("Checkpoints hold the model alone: smaller, but no run can go on from them.", False)
+    hub_model_id: str | None = setting("Model of the hub (`owner/name`) that the result is uploaded to.", None)
+    hub_private_repo: bool = setting("Make it private, if there is none of that name.", True)
     max_minutes: float | None = setting(
         "Minutes from its start after which a run writes a checkpoint and stops, with exit code 75.", None, gt=0
     )

@@ -85,8 +85,8 @@ FUSED = "`fused_kernels: auto` puts fused layers into the model on a GPU, with t
 # Output and evaluation
 SAFETENSORS = ("weights are always saved as safetensors", "remove it")
 PUSHED = (
-    "nothing is pushed to the hub",
-    "remove it; upload `output_dir` with the hub's own command when the model is good",
+    "the result alone is uploaded to the hub, once, with the token of `hf auth login` or HF_TOKEN",
+    "write `hub_model_id: owner/name`",
 )
 EVALUATED = (
     "only loss and generated answers are evaluated",

@@ -5,6 +5,7 @@ from sft_train.checkpoint.folders import clear_leftovers, keep_newest, move_into
 from sft_train.checkpoint.identity import run_identity
 from sft_train.checkpoint.later import WrittenLater, in_host_memory, refuse_shared_out, writer_of
 from sft_train.checkpoint.lock import alone_in
+from sft_train.checkpoint.manifest import files_of
 from sft_train.checkpoint.save import write_model
 from sft_train.checkpoint.together import begun, decided_by_first, written_whole
 
@@ -16,6 +17,7 @@ __all__ = [
     "begun",
     "clear_leftovers",
     "decided_by_first",
+    "files_of",
     "find_checkpoint",
     "in_host_memory",
     "keep_newest",

@@ -16,7 +16,8 @@ SAVING = (
         "write `save_strategy: steps` and `save_steps`",
         "dynamic_checkpoint",
     ),
-    refused(*say.PUSHED, "hub_model_id hub_strategy hub_revision"),
+    same("hub_model_id"),
+    refused(*say.PUSHED, "hub_strategy hub_revision"),
     same("load_best_model_at_end metric_for_best_model greater_is_better early_stopping_patience"),
 )
 
