@@ -93,6 +93,7 @@ BREAKS = {
     "best_without_checkpoint": EVAL + "load_best_model_at_end: true\neval_steps: 3\n",
     "best_is_lowest": "greater_is_better: true\n",
     "async_checkpoint_uploaded": "save_async: true\nuse_wandb: true\nwandb_log_model: checkpoint\n",
+    "tiles_without_tiling": "tiled_mlp_num_shards: 4\n",
     "watchdog_without_threshold": "loss_watchdog_patience: 5\n",
     "prefetch_without_workers": "dataloader_prefetch_factor: 4\n",
     "profiler_without_steps": "profiler_steps_start: 4\n",

@@ -37,6 +37,7 @@ from sft_train.model import (
     load_tokenizer,
     quantisation,
     set_generation_defaults,
+    tile_mlps,
 )
 from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
@@ -132,7 +133,9 @@ def _adapted(
     for plugin in plugins:
         plugin.change_model(adapted)
     hold_trained_in_float32(adapted, cfg)
-    return adapted, fuse_layers(adapted, cfg, compute)
+    fused = fuse_layers(adapted, cfg, compute)
+    tile_mlps(adapted, cfg)
+    return adapted, fused
 
 
 def _train(
