@@ -94,6 +94,7 @@ BREAKS = {
     "best_is_lowest": "greater_is_better: true\n",
     "async_checkpoint_uploaded": "save_async: true\nuse_wandb: true\nwandb_log_model: checkpoint\n",
     "tiles_without_tiling": "tiled_mlp_num_shards: 4\n",
+    "lm_eval_without_tasks": "lm_eval_limit: 4\n",
     "watchdog_without_threshold": "loss_watchdog_patience: 5\n",
     "prefetch_without_workers": "dataloader_prefetch_factor: 4\n",
     "profiler_without_steps": "profiler_steps_start: 4\n",

@@ -33,7 +33,7 @@ class Figure:
 
 def figures(summary: RunSummary) -> list[Figure]:
     """The figures of a run, the most telling first; what was not measured is left out."""
-    found = [_exact_match(summary), *_overlaps(summary), _held_out(summary), _train_loss(summary)]
+    found = [_exact_match(summary), *_overlaps(summary), _held_out(summary), _train_loss(summary), *_tasks(summary)]
     share = summary.trainable_parameters / summary.parameters if summary.parameters else 0.0
     speed = summary.tokens / summary.train_seconds if summary.train_seconds > 0 else 0.0
     done = [
@@ -60,6 +60,11 @@ def _overlaps(summary: RunSummary) -> Iterator[Figure]:
         before, (name, shared) = summary.answer_scores_before.get(key), names[key]
         text = None if before is None else percent(before)
         yield Figure(name, percent(after), text, f"{shared} that held-out answers share with the wanted ones")
+
+
+def _tasks(summary: RunSummary) -> Iterator[Figure]:
+    for name, score in summary.task_scores.items():
+        yield Figure(name, f"{score:.4f}", note="lm-evaluation-harness")
 
 
 def _held_out(summary: RunSummary) -> Figure | None:

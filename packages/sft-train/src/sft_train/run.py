@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sft_data import Prepared, Progress, prepare
 from sft_kernels.replace import Replacements
@@ -28,7 +28,7 @@ from sft_train.checkpoint import (
     run_identity,
 )
 from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
-from sft_train.evaluate import AnswerTable, Examiner
+from sft_train.evaluate import AnswerTable, Examiner, Harness
 from sft_train.model import (
     check_architecture,
     freeze_others,
@@ -83,6 +83,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
     locked.enter_context(alone_in(out, tell.stage))
+    harness = Harness(cfg, args.world_size)
     decided_by_first(lambda: require_hub(cfg))
 
     with args.main_process_first(desc="preparing the data"):
@@ -113,8 +114,8 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     if args.process_index == 0:
         write_config(cfg, out / "sft_config.yaml")
 
-    after = examiner.score("after training")
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused)
+    after, tasks = examiner.score("after training"), _tasks(harness, trainer, tokenizer, tell)
+    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused, tasks)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
@@ -152,6 +153,18 @@ def _train(
     if (best := trainer.best_step()) is not None:
         tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
     return time.perf_counter() - began
+
+
+def _tasks(
+    harness: Harness, trainer: SftTrainer, tokenizer: PreTrainedTokenizerBase, tell: Observer
+) -> dict[str, float]:
+    """Scores on the tasks of lm-eval, logged."""
+    if harness.cfg.lm_eval_tasks:
+        tell.stage(f"evaluating on {', '.join(harness.cfg.lm_eval_tasks)}")
+    scores = harness.scores(trainer.model, tokenizer, Path(trainer.args.output_dir or "."))
+    if scores:
+        trainer.log({f"lm_eval/{name}": score for name, score in scores.items()})
+    return scores
 
 
 def _publish(cfg: SftConfig, out: Path, reports: list[ServiceReport], tell: Observer) -> None:

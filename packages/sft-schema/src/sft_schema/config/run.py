@@ -70,6 +70,12 @@ class EvaluationSection(Section):
         "Generated answers shown and kept as samples, and written to answers.jsonl at each evaluation.", 5, ge=0
     )
     eval_max_new_tokens: int = setting("Longest generated answer, in tokens.", 64, ge=1)
+    lm_eval_tasks: tuple[str, ...] = setting(
+        "Tasks of the lm-evaluation-harness that the result is evaluated on after training.", ()
+    )
+    lm_eval_limit: int | None = setting("Questions of each task that are asked; all.", None, ge=1)
+    lm_eval_chat_template: bool = setting("Ask them as messages of a conversation, by the chat template.", False)
+    lm_eval_include_path: str | None = setting("Folder of further tasks (YAML).", None, min_length=1)
 
 
 class OutcomeSection(Section):

@@ -64,6 +64,7 @@ def _outcome(summary: RunSummary) -> Iterator[str]:
         ("held-out loss per trained token", summary.eval_loss_before, summary.eval_loss_after),
         ("held-out answers generated word for word, part", summary.exact_match_before, summary.exact_match_after),
         *((f"held-out answers, {name}", summary.answer_scores_before.get(name), after) for name, after in others),
+        *((f"lm-eval, {name}", None, score) for name, score in summary.task_scores.items()),
     )
     yield from ("", "## Outcome", "", "| | before | after |", "|---|---|---|")
     for name, before, after in rows:
