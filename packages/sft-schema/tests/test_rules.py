@@ -112,6 +112,8 @@ SECOND_WAYS = (
     ("lora_numbered_layers", LORA + "peft_layers_to_transform: [1]\n"),
     ("lora_numbered_layers", "adapter: lora\nlora_target_modules: 'a.*'\npeft_layers_to_transform: [1]\n"),
     ("lora_start", QLORA + "peft_init_lora_weights: pissa\n"),
+    ("lora_start", LORA + "peft_init_lora_weights: loftq\n"),
+    ("lora_start", QLORA + "peft_init_lora_weights: loftq\npeft_use_dora: true\n"),
     ("lora_start", LORA + "peft_init_lora_weights: orthogonal\nlora_r: 3\n"),
     ("lora_start", LORA + "peft_init_lora_weights: gaussian\nlora_model_dir: a\n"),
     ("unfrozen_weights", "unfrozen_parameters: ['(a']\n"),

@@ -141,6 +141,13 @@ def rounded_as(weight: Tensor, quantised: BitsAndBytesConfig) -> Tensor:
     return functional.dequantize_4bit(four.data, four.quant_state).float().reshape(weight.shape)
 
 
+def dequantised(weight: Any) -> Tensor:
+    """The weight of a 4-bit layer of bitsandbytes, float32 `[out, in]` on its device."""
+    from bitsandbytes import functional
+
+    return functional.dequantize_4bit(weight.data, weight.quant_state).float().reshape(weight.quant_state.shape)
+
+
 def unpack_4bit(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
     """A weight that is stored in 4 bits.
 

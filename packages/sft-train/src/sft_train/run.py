@@ -16,7 +16,7 @@ from sft_data import Prepared, Progress, prepare
 from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
-from sft_train.adapter import add_adapter
+from sft_train.adapter import add_adapter, start_at_lost_part
 from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
 from sft_train.checkpoint import (
     Checkpoint,
@@ -29,6 +29,7 @@ from sft_train.checkpoint import (
 )
 from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
 from sft_train.evaluate import AnswerTable, Examiner, Harness
+from sft_train.export import read_base
 from sft_train.model import (
     check_architecture,
     freeze_others,
@@ -131,6 +132,9 @@ def _adapted(
     """The model with its adapter, as plug-ins want it, and with fused layers, and which these are."""
     freeze_others(model, cfg)
     adapted = add_adapter(model, cfg)
+    if cfg.peft_init_lora_weights == "loftq":
+        base = read_base(cfg.base_model, cfg.revision_of_model)
+        start_at_lost_part(adapted, base.all_weights(), cfg.seed)  # pyright: ignore[reportArgumentType]
     for plugin in plugins:
         plugin.change_model(adapted)
     hold_trained_in_float32(adapted, cfg)

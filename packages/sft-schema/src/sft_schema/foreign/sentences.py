@@ -49,8 +49,8 @@ HELD_OUT_PACKED = (
 
 # Adapters and quantised models
 LOFTQ = (
-    "a start that makes up for the error of 4 bits (LoftQ) is not implemented",
-    "remove it; `adapter: qlora` starts at the quantised base model",
+    "a start that makes up for the error of 4 bits (LoftQ) is one setting, in one round",
+    "write `peft_init_lora_weights: loftq` with `adapter: qlora` and `load_in_4bit: true`",
 )
 QUANTISED_OTHERWISE = (
     "base models are quantised by bitsandbytes, in 4 or 8 bits",

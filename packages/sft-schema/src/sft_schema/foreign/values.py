@@ -11,7 +11,6 @@ from typing import Any, cast, get_args
 from sft_schema.config import FormatName
 from sft_schema.config.loss import Plugin
 from sft_schema.config.run import AnswerMetric
-from sft_schema.foreign import sentences as say
 from sft_schema.foreign.answer import Accepted, Answer, Judge, Refusal, Rewrite, is_one_of
 from sft_schema.foreign.flow import flow
 from sft_schema.foreign.judges import (
@@ -44,7 +43,6 @@ def _list_of(key: str) -> Judge:
 
 _STARTS = choice(
     {
-        "loftq": Refusal(*say.LOFTQ),
         "eva corda lora_ga mifa daniel lora_xs": Refusal(
             "this start is worked out from samples of the data, which is not implemented",
             "write `peft_init_lora_weights: pissa`, or remove it",

@@ -86,6 +86,11 @@ def _start_fits_base(cfg: SftConfig) -> Finding | None:
     if start in ("pissa", "olora") and (cfg.load_in_4bit or cfg.load_in_8bit):
         message = f"{start} takes the adapter's start out of the base model's weights, which a quantised model has not"
         return Finding(path, message, "remove it, or load the base model in full precision")
+    if start == "loftq" and not cfg.load_in_4bit:
+        message = "loftq starts at what 4 bits have lost of the base model, which is not in 4 bits"
+        return Finding(path, message, "set `adapter: qlora` and `load_in_4bit: true`, or remove it")
+    if start == "loftq" and (cfg.peft_use_dora or cfg.lora_target_parameters):
+        return Finding(path, "loftq is for LoRA on linear layers", "remove peft_use_dora and lora_target_parameters")
     if start == "orthogonal" and cfg.lora_r % 2:
         return Finding(path, f"orthogonal needs an even lora_r, not {cfg.lora_r}", f"set `lora_r: {cfg.lora_r + 1}`")
     return None
@@ -137,7 +142,15 @@ ADAPTER_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "lora_start",
-        ("peft_init_lora_weights", "lora_model_dir", "load_in_4bit", "load_in_8bit", "lora_r"),
+        (
+            "peft_init_lora_weights",
+            "lora_model_dir",
+            "load_in_4bit",
+            "load_in_8bit",
+            "lora_r",
+            "peft_use_dora",
+            "lora_target_parameters",
+        ),
         _start_fits_base,
     ),
     Rule("unfrozen_weights", ("unfrozen_parameters", "adapter", "weight_decay"), _some_weights),
