@@ -118,6 +118,19 @@ def _some_weights(cfg: SftConfig) -> Finding | None:
     return None
 
 
+def _tokens(cfg: SftConfig) -> Finding | None:
+    other = "adapter" if cfg.adapter is not None else "processor_type" if cfg.processor_type is not None else None
+    if not cfg.tokens:
+        return None
+    if len(set(cfg.tokens)) < len(cfg.tokens) or not all(cfg.tokens):
+        return Finding(("tokens",), "a token is empty or there twice", "write each of them once")
+    if other is None:
+        return None
+    message = f"tokens gives the model new rows, and with {other} its embedding stays as it is"
+    fix = "train all weights, or add the tokens to the base model beforehand and name it in `base_model`"
+    return Finding(("tokens",), message, fix)
+
+
 def _reinit_with_adapter(cfg: SftConfig) -> Finding | None:
     if not (cfg.reinit_weights and cfg.adapter):
         return None
@@ -155,4 +168,5 @@ ADAPTER_RULES: tuple[Rule, ...] = (
     ),
     Rule("unfrozen_weights", ("unfrozen_parameters", "adapter", "weight_decay"), _some_weights),
     Rule("adapter_on_random_weights", ("reinit_weights", "adapter"), _reinit_with_adapter),
+    Rule("new_tokens", ("tokens", "adapter", "processor_type"), _tokens),
 )

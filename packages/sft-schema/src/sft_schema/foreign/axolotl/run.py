@@ -66,7 +66,7 @@ LOGGING = (
     same("use_otel_metrics"),
     refused(
         "numbers are sent to a collector, and none waits to be asked",
-        "set OTEL_EXPORTER_OTLP_ENDPOINT in the environment",
+        "give the address in the environment variable OTEL_EXPORTER_OTLP_ENDPOINT",
         "otel_metrics_host otel_metrics_port",
     ),
     no_effect("tokens per second are always logged", "include_tokens_per_second include_tkps", accepts=(True,)),
