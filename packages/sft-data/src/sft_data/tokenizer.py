@@ -86,7 +86,8 @@ def load_tokenizer(cfg: SftConfig) -> TextTokenizer:
     folder = _folder(cfg)
     backend = _backend(folder)
     if cfg.tokens:
-        backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in cfg.tokens])
+        added = [AddedToken(token, normalized=False, special=True) for token in cfg.tokens]
+        backend.add_special_tokens(added)  # pyright: ignore[reportUnknownMemberType]
     settings = _json(folder / "tokenizer_config.json")
     special = _special_tokens(cfg, settings, backend, str(folder))
     eos = special.get("eos_token")
