@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 from pathlib import Path
@@ -125,10 +126,13 @@ class Listener:
         self.summary = summary
 
 
+CLOCKED = re.compile("per_second|data_wait|mfu|memory")
+
+
 def measured(out: Path) -> list[dict[str, Any]]:
     """All lines of metrics.jsonl, without the clock's."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if "per_second" not in key} for line in lines]
+    return [{key: value for key, value in line.items() if not CLOCKED.search(key)} for line in lines]
 
 
 def losses(out: Path) -> list[float]:

@@ -95,7 +95,6 @@ def test_a_key_of_another_system_is_answered(line: str, message: str, fix: str) 
             "pissa_niter_16: its start is",
             "write `peft_init_lora_weights: pissa`",
         ),
-        ("peft_init_lora_weights: loftq", "loftq: a start that makes up", "remove it; `adapter: qlora`"),
         ("peft_init_lora_weights: eva", "eva: this start is worked out from", "write `peft_init_lora_weights: pissa`"),
         ("peft_init_lora_weights: false", "false: a random B would", "remove it"),
         ("peft_layers_to_transform: 3", "3, said in other words", "write `peft_layers_to_transform: [3]`"),
@@ -143,8 +142,8 @@ def test_a_key_of_another_system_is_answered(line: str, message: str, fix: str) 
         ("warmup_steps: 0.1", "0.1, said in other words here", "write `warmup_ratio: 0.1`"),
         ("learning_rate: '2e-5'", '"2e-5", said in other words here', "write `learning_rate: 2e-05`"),
         (
-            "eval_causal_lm_metrics: [chrf]",
-            "[chrf]: only exact_match is",
+            "eval_causal_lm_metrics: [chrf, comet]",
+            "[chrf, comet]: exact_match, chrf and rouge_l are",
             "write `eval_causal_lm_metrics: [exact_match",
         ),
     ],

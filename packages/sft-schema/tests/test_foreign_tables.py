@@ -213,6 +213,12 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "roles_to_train",  # axolotl has these three in an entry of `datasets` only
         "train_on_eos",
         "train_on_eot",
+        "save_async",
+        "lm_eval_limit",
+        "lm_eval_chat_template",
+        "lm_eval_include_path",
+        "training_plugins",
+        "hub_private_repo",  # transformers'
         "dtype",  # TRL's
         "mask_history",  # LLaMA-Factory's
         "train_on_reasoning",

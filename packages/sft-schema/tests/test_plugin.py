@@ -139,7 +139,7 @@ def test_an_error_points_at_the_setting_when_no_path_is_given(formats: Registry[
 def test_every_kind_has_its_group(path: SearchPath) -> None:
     lines = "".join(f"[{group}]\nshout = all_kinds:shout\n" for group in GROUPS)
     path.install("all-kinds", lines)
-    assert len(GROUPS) == 7
+    assert len(GROUPS) == 8
     for group in GROUPS:
         registry: Registry[object] = Registry(group, {}, setting="x")
         assert callable(registry.find("shout"))

@@ -38,6 +38,9 @@ def test_the_profiler_traces_just_the_steps_that_it_is_asked_for(
     trace = Path(cfg.output_dir) / "profiler_trace.json"
     assert trace.exists() is (found is not None)
     assert found is None or profiled_steps(trace) == found
+    account = trace.with_name("profiler_summary.json")
+    assert account.exists() is (found is not None)
+    assert found is None or json.loads(account.read_text())["steps"] == found
     assert not (Path(cfg.output_dir) / "snapshot.pickle").exists(), "there is no GPU to take it from"
 
 

@@ -64,7 +64,10 @@ def test_full_run_learns_and_leaves_everything_in_place(config: MakeConfig, held
     cfg = config(
         num_epochs="6",
         do_causal_lm_eval="true",
+        eval_causal_lm_metrics="[exact_match, chrf, rouge_l]",
         eval_max_new_tokens="8",
+        eval_strategy="epoch",
+        eval_table_size="2",
         use_tensorboard=str(TENSORBOARD).lower(),
         **heldout,
     )
@@ -75,6 +78,7 @@ def test_full_run_learns_and_leaves_everything_in_place(config: MakeConfig, held
     assert summary.train_loss_last < summary.train_loss_first
     assert summary.eval_loss_after < summary.eval_loss_before
     assert summary.exact_match_before is not None
+    assert summary.answer_scores_before.keys() == summary.answer_scores_after.keys() == {"chrf", "rouge_l"}
     assert len(summary.samples) == cfg.eval_table_size
     assert summary.parameters == summary.trainable_parameters
     assert recorder.summary == summary == RunSummary.model_validate_json((out / "summary.json").read_text())
@@ -84,9 +88,14 @@ def test_full_run_learns_and_leaves_everything_in_place(config: MakeConfig, held
 
     lines = metrics(out)
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, summary.steps + 1))
-    assert {"eval_loss", "eval_exact_match"} <= {key for line in lines for key in line}
+    assert {"eval_loss", "eval_exact_match", "eval_chrf", "eval_rouge_l"} <= {key for line in lines for key in line}
     assert lines[2].keys() >= {"grad_norm", "learning_rate", "tokens_per_second", "trained_tokens_per_second"}
     assert any((out / "runs").glob("events.out.tfevents.*")) == TENSORBOARD
+
+    table = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    per_epoch = summary.steps // 6
+    assert [line["step"] for line in table] == [step * per_epoch for step in range(1, 7) for _ in range(2)]
+    assert [line["answer"] for line in table[-2:]] == [each.after for each in summary.samples]
 
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.config.use_cache is True

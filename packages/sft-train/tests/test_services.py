@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -164,3 +167,36 @@ def test_settings_reach_the_services_that_are_not_installed_here(
         "COMET_START_ONLINE": "false",
     }
     assert wanted.items() <= seen.items()
+
+
+def test_a_run_is_sent_to_a_collector(config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            bodies.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    cfg = config(use_otel_metrics="true", max_steps="2")
+    run(cfg)
+    server.shutdown()
+    server.server_close()
+    found = ExportMetricsServiceRequest.FromString(bodies[-1]).resource_metrics[0]
+    values = {each.name: each.gauge.data_points[0].as_double for each in found.scope_metrics[0].metrics}
+    lines = [json.loads(line) for line in (Path(cfg.output_dir) / "metrics.jsonl").read_text().splitlines()]
+    assert values["sft.step"] == 2
+    assert values["sft.loss"] == next(line["loss"] for line in reversed(lines) if "loss" in line)
+    names = {each.key: each.value.string_value for each in found.resource.attributes}
+    assert names["service.name"] == "sft-train"

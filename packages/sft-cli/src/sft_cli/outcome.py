@@ -9,6 +9,8 @@ from sft_cli.account import percent
 from sft_cli.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sft_schema.record import GeneratedAnswer, RunSummary
 
 
@@ -31,7 +33,7 @@ class Figure:
 
 def figures(summary: RunSummary) -> list[Figure]:
     """The figures of a run, the most telling first; what was not measured is left out."""
-    found = [_exact_match(summary), _held_out(summary), _train_loss(summary)]
+    found = [_exact_match(summary), *_overlaps(summary), _held_out(summary), _train_loss(summary), *_tasks(summary)]
     share = summary.trainable_parameters / summary.parameters if summary.parameters else 0.0
     speed = summary.tokens / summary.train_seconds if summary.train_seconds > 0 else 0.0
     done = [
@@ -50,6 +52,19 @@ def _exact_match(summary: RunSummary) -> Figure | None:
         return None
     text = None if before is None else percent(before)
     return Figure("Exact match", percent(after), text, "held-out answers generated word for word")
+
+
+def _overlaps(summary: RunSummary) -> Iterator[Figure]:
+    names = {"chrf": ("chrF", "n-grams of characters"), "rouge_l": ("ROUGE-L", "words in order")}
+    for key, after in summary.answer_scores_after.items():
+        before, (name, shared) = summary.answer_scores_before.get(key), names[key]
+        text = None if before is None else percent(before)
+        yield Figure(name, percent(after), text, f"{shared} that held-out answers share with the wanted ones")
+
+
+def _tasks(summary: RunSummary) -> Iterator[Figure]:
+    for name, score in summary.task_scores.items():
+        yield Figure(name, f"{score:.4f}", note="lm-evaluation-harness")
 
 
 def _held_out(summary: RunSummary) -> Figure | None:

@@ -153,6 +153,9 @@ class RunProgress:
             self._say(f"step {step}  held-out loss {metrics['eval_loss']:.4f}")
         if "eval_exact_match" in metrics:
             self._say(f"step {step}  exact match {100 * metrics['eval_exact_match']:.1f}%")
+        for key in ("chrf", "rouge_l"):
+            if f"eval_{key}" in metrics:
+                self._say(f"step {step}  {key} {100 * metrics[f'eval_{key}']:.1f}%")
         if step >= self._steps > 0:
             self._meter.stop()
 

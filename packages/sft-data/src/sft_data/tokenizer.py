@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from sft_data.encode import Encoder
 from sft_data.encoding import Encoded
@@ -85,9 +85,13 @@ def load_tokenizer(cfg: SftConfig) -> TextTokenizer:
     """
     folder = _folder(cfg)
     backend = _backend(folder)
+    if cfg.tokens:
+        added = [AddedToken(token, normalized=False, special=True) for token in cfg.tokens]
+        backend.add_special_tokens(added)  # pyright: ignore[reportUnknownMemberType]
     settings = _json(folder / "tokenizer_config.json")
     special = _special_tokens(cfg, settings, backend, str(folder))
     eos = special.get("eos_token")
+    engine = "tokenizers" if cfg.tokens else cfg.tokenizer_engine  # what it is proven against is the file alone
     own = _own_template(folder, settings)
     return TextTokenizer(
         folder=folder,
@@ -98,7 +102,7 @@ def load_tokenizer(cfg: SftConfig) -> TextTokenizer:
         special_ids=frozenset(i for i, token in backend.get_added_tokens_decoder().items() if token.special),
         stop_ids=() if eos is None else (cast(int, backend.token_to_id(eos)),),
         adds_bos=_adds_bos(backend, special),
-        encoder=Encoder(folder / "tokenizer.json", backend, cfg.tokenizer_engine),
+        encoder=Encoder(folder / "tokenizer.json", backend, engine),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from sft_schema.advice import USUAL_RANGES
 from sft_schema.config import SftConfig
 from sft_schema.config.implied import implied
 from sft_schema.config.rules import RULES
@@ -176,8 +177,19 @@ def _value_issue(path: Path, details: list[Any], located: Located, number: int) 
         return located.issue("missing_key", path, f"{key} is required", f"add `{key}: ...`: {doc}")
     wanted = " or ".join(sorted({_plain(detail["msg"]) for detail in details}))
     older = as_yaml_1_1(key, value)
-    fix = f"{key}: {doc}" if older is value else f"write `{key}: {flow(older)}`; {value!r} is a text in YAML 1.2"
+    fix = (
+        f"{_usual(key)}{key}: {doc}"
+        if older is value
+        else f"write `{key}: {flow(older)}`; {value!r} is a text in YAML 1.2"
+    )
     return located.issue("wrong_value", path, f"{wanted}, but is {_shown(value)}", fix)
+
+
+def _usual(key: str) -> str:
+    """What is usual for a number, to begin a fix with; empty for settings that the table does not have."""
+    rows = (row.ranges.values() for row in USUAL_RANGES if row.key == key)
+    spans = dict.fromkeys(f"{lowest:g} to {highest:g}" for ranges in rows for lowest, highest in ranges)
+    return f"usual are {' or '.join(spans)}; " if spans else ""
 
 
 def _shown(value: Any) -> str:

@@ -28,6 +28,7 @@ Group = Literal[
     "sft.adapters",
     "sft.callbacks",
     "sft.attention_backends",
+    "sft.training",
 ]
 GROUPS: tuple[Group, ...] = get_args(Group)
 

@@ -29,9 +29,48 @@ def require_library(library: str, install: str, switch: str) -> None:
     Raises:
         ConfigError: the library is not installed.
     """
-    if find_spec(library) is None:
+    try:
+        found = find_spec(library)
+    except ModuleNotFoundError:  # a part of a package that is not there
+        found = None
+    if found is None:
         fix = f"install `{install}`, or set `{switch}: false`"
         raise ConfigError([Issue("not_installed", (switch,), f"{library} is not installed", fix)])
+
+
+def lm_eval_harness() -> Any:
+    """The package lm_eval, for `lm_eval_tasks`.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        for part in ("lm_eval.tasks", "lm_eval.models.huggingface"):
+            import_module(part)
+    except ImportError as error:
+        fix = "install `sft-train[lm-eval]`, or remove lm_eval_tasks"
+        raise ConfigError([Issue("not_installed", ("lm_eval_tasks",), f"lm_eval: {error}", fix)]) from error
+    return import_module("lm_eval")
+
+
+def otel_gauges(service: str) -> tuple[Callable[[str], Any], Callable[[], object]]:
+    """Gauges of OpenTelemetry, exported by OTLP over HTTP to where its own OTEL_EXPORTER_ variables say.
+
+    Args:
+        service: `service.name` of the resource.
+
+    Returns:
+        What makes a gauge of a name, and what sends the last numbers and ends it all.
+    """
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+
+    resource = Resource.create({"service.name": service})
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+    provider = MeterProvider(metric_readers=[reader], resource=resource)
+    return provider.get_meter("sft_train").create_gauge, provider.shutdown
 
 
 def tensorboard_callback(folder: Path) -> TensorBoardCallback:
@@ -100,6 +139,13 @@ def rounded_as(weight: Tensor, quantised: BitsAndBytesConfig) -> Tensor:
         quant_type=quantised.bnb_4bit_quant_type,
     ).to("cpu")
     return functional.dequantize_4bit(four.data, four.quant_state).float().reshape(weight.shape)
+
+
+def dequantised(weight: Any) -> Tensor:
+    """The weight of a 4-bit layer of bitsandbytes, float32 `[out, in]` on its device."""
+    from bitsandbytes import functional
+
+    return functional.dequantize_4bit(weight.data, weight.quant_state).float().reshape(weight.quant_state.shape)
 
 
 def unpack_4bit(weight: Tensor, state: dict[str, Tensor]) -> Tensor:

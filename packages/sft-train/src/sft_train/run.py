@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sft_data import Prepared, Progress, prepare
 from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
-from sft_train.adapter import add_adapter
+from sft_train.adapter import add_adapter, start_at_lost_part
 from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
 from sft_train.checkpoint import (
     Checkpoint,
+    alone_in,
     clear_leftovers,
     decided_by_first,
     find_checkpoint,
@@ -27,7 +29,8 @@ from sft_train.checkpoint import (
 )
 from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
 from sft_train.context import check_shared_rows
-from sft_train.evaluate import Examiner
+from sft_train.evaluate import AnswerTable, Examiner, Harness
+from sft_train.export import read_base
 from sft_train.model import (
     check_architecture,
     freeze_others,
@@ -36,11 +39,13 @@ from sft_train.model import (
     load_tokenizer,
     quantisation,
     set_generation_defaults,
+    tile_mlps,
 )
 from sft_train.observer import Observer, Silent
 from sft_train.optional import require_library
+from sft_train.plugin import TrainingPlugin, training_plugins
 from sft_train.quiet import without_progress_bars
-from sft_train.report import Course, summarise, write_config, write_outcome
+from sft_train.report import Course, push_result, require_hub, summarise, write_config, write_outcome
 from sft_train.trainer import SftTrainer, check_isolation, training_arguments
 
 
@@ -67,17 +72,21 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     if cfg.use_tensorboard:
         require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
     set_float32_products(cfg)
-    with services(cfg) as reports:
-        return _run(cfg, observer, reports)
+    with ExitStack() as locked, services(cfg) as reports:
+        return _run(cfg, observer, reports, locked)
 
 
-def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]) -> RunSummary:
+def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport], locked: ExitStack) -> RunSummary:
     """See `run`."""
     began, out = time.perf_counter(), Path(cfg.output_dir)
     compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
+    plugins = training_plugins(cfg)
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
+    locked.enter_context(alone_in(out, tell.stage))
+    harness = Harness(cfg, args.world_size)
+    decided_by_first(lambda: require_hub(cfg))
 
     with args.main_process_first(desc="preparing the data"):
         prepared = _prepare(cfg, tell)
@@ -88,16 +97,17 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
     tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
     set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    model, fused = _adapted(model, cfg, compute)
+    model, fused = _adapted(model, cfg, compute, plugins)
 
     stop = StopRequest(cfg.max_minutes, began, tell)
-    callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
+    callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), *plugins, stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
     check_isolation(trainer.model, cfg, trainer.call)
     check_shared_rows(trainer.model, cfg, trainer.call, trainer.mesh)
     tell.prepared(prepared.manifest, trainer.rows.plan)
 
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
+    trainer.add_callback(AnswerTable(examiner, cfg.eval_table_size, out, checkpoint and checkpoint.step))
     before = examiner.score("before training", log=checkpoint is None)
 
     train_seconds = _train(trainer, cfg, checkpoint, stop, tell)
@@ -107,26 +117,32 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     if args.process_index == 0:
         write_config(cfg, out / "sft_config.yaml")
 
-    after = examiner.score("after training")
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused)
+    after, tasks = examiner.score("after training"), _tasks(harness, trainer, tokenizer, tell)
+    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused, tasks)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
-        for report in reports:
-            report.end()
+        _publish(cfg, out, reports, tell)
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
 
 
 def _adapted(
-    model: PreTrainedModel, cfg: SftConfig, compute: Compute
+    model: PreTrainedModel, cfg: SftConfig, compute: Compute, plugins: list[TrainingPlugin]
 ) -> tuple[PreTrainedModel | PeftModel, Replacements]:
-    """The model with its adapter and with fused layers, and which these are."""
+    """The model with its adapter, as plug-ins want it, and with fused layers, and which these are."""
     freeze_others(model, cfg)
     adapted = add_adapter(model, cfg)
+    if cfg.peft_init_lora_weights == "loftq":
+        base = read_base(cfg.base_model, cfg.revision_of_model)
+        start_at_lost_part(adapted, base.all_weights(), cfg.seed)  # pyright: ignore[reportArgumentType]
+    for plugin in plugins:
+        plugin.change_model(adapted)
     hold_trained_in_float32(adapted, cfg)
-    return adapted, fuse_layers(adapted, cfg, compute)
+    fused = fuse_layers(adapted, cfg, compute)
+    tile_mlps(adapted, cfg)
+    return adapted, fused
 
 
 def _train(
@@ -143,6 +159,26 @@ def _train(
     if (best := trainer.best_step()) is not None:
         tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")
     return time.perf_counter() - began
+
+
+def _tasks(
+    harness: Harness, trainer: SftTrainer, tokenizer: PreTrainedTokenizerBase, tell: Observer
+) -> dict[str, float]:
+    """Scores on the tasks of lm-eval, logged."""
+    if harness.cfg.lm_eval_tasks:
+        tell.stage(f"evaluating on {', '.join(harness.cfg.lm_eval_tasks)}")
+    scores = harness.scores(trainer.model, tokenizer, Path(trainer.args.output_dir or "."))
+    if scores:
+        trainer.log({f"lm_eval/{name}": score for name, score in scores.items()})
+    return scores
+
+
+def _publish(cfg: SftConfig, out: Path, reports: list[ServiceReport], tell: Observer) -> None:
+    """Everything is measured: services end their runs, and the hub gets the result."""
+    for report in reports:
+        report.end()
+    if (address := push_result(cfg, out)) is not None:
+        tell.stage(f"uploaded to {address}")
 
 
 def _checkpoint(cfg: SftConfig, identity: dict[str, Any], processes: int, tell: Observer) -> Checkpoint | None:

@@ -207,7 +207,9 @@ def test_a_weight_that_is_not_a_number_is_named_before_training(make: MakeConfig
     ):
         run(make(base_model=str(broken), max_steps="2"))
     with pytest.raises(TrainingError, match=r"held-out loss is nan: first in batch 1 [\s\S]*layers\.1\.mlp\.down_proj"):
-        run(make(base_model=str(broken), max_steps="2", sample_packing="false", held=True))
+        run(cfg := make(base_model=str(broken), max_steps="2", sample_packing="false", held=True))
+    (line,) = read_metrics(Path(cfg.output_dir) / "metrics.jsonl")
+    assert (line["step"], line["finding"]) == (0, "not_finite")
 
 
 def test_a_run_that_blows_up_names_rows_and_layer_and_keeps_the_last_checkpoint(
@@ -218,6 +220,9 @@ def test_a_run_that_blows_up_names_rows_and_layer_and_keeps_the_last_checkpoint(
         run(cfg)
     assert str(data_folder / "train.jsonl") in str(caught.value)
     assert ".layers." in str(caught.value)
+    last = read_metrics(Path(cfg.output_dir) / "metrics.jsonl")[-1]
+    assert last["finding"] == "not_finite"
+    assert f"{last['sentence']}\n    fix: {last['advice']}" == str(caught.value)
     newest = max(Path(cfg.output_dir).glob("checkpoint-*"), key=lambda each: int(each.name.split("-")[1]))
     kept = load_file(newest / "adapter_model.safetensors")
     assert all(bool(weight.isfinite().all()) for weight in kept.values())

@@ -14,7 +14,7 @@ from sft_schema import ConfigError, SftConfig
 from sft_schema.config import AdapterSection, QuantisationSection
 from sft_schema.config.quantise import BitsAndBytesSettings
 from sft_train import optional
-from sft_train.adapter import add_adapter
+from sft_train.adapter import add_adapter, start_at_lost_part
 from sft_train.compute import Compute
 from sft_train.model import load_model, quantisation, weights_of
 from sft_train.run import run
@@ -169,3 +169,28 @@ def test_resumed_qlora_run_ends_with_the_weights_of_an_uninterrupted_one(
                 **parts,
             )
         )
+
+
+def test_loftq_starts_at_what_4_bits_have_lost(config: MakeConfig, wide: Path) -> None:
+    cfg = AdapterSection(adapter="qlora", lora_target_linear=True, lora_r=16, peft_init_lora_weights="loftq")
+    model: Any = add_adapter(loaded(wide, config, made(4)), cfg)
+    before = load_file(wide / "model.safetensors")
+    start_at_lost_part(model, before.items(), seed=1)
+    for name in ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"):
+        layer = model.get_base_model().model.get_submodule(name)
+        lost = before[f"model.{name}.weight"] - optional.dequantised(layer.get_base_layer().weight)
+        found = lost - layer.get_delta_weight("default")
+        best = torch.linalg.svdvals(lost)[16:].square().sum().sqrt()  # Eckart and Young: no rank 16 comes closer
+        assert best <= found.norm() * 1.0001 < 1.05 * best < 0.9 * lost.norm()
+    with pytest.raises(ConfigError, match=r"lack the weights of 14 layers, such as model\.layers\.0"):
+        start_at_lost_part(model, [], seed=1)
+
+
+def test_a_run_with_loftq_begins_closer_to_the_base_model(config: MakeConfig, wide: Path) -> None:
+    def first_loss(name: str, **settings: str) -> float:
+        out = f"{config().output_dir}-{name}"
+        return run(config(base_model=str(wide), max_steps="1", output_dir=out, **settings)).train_loss_first or 0.0
+
+    full, plain = first_loss("full"), first_loss("plain", **QLORA)
+    loftq = first_loss("loftq", **QLORA | {"lora_r": "32", "peft_init_lora_weights": "loftq"})
+    assert abs(loftq - full) < abs(plain - full)

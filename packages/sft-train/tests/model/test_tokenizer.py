@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from sft_data import load_tokenizer as load_text_tokenizer
 from sft_schema import DataError, SftConfig
 from sft_train.compute import Compute
 from sft_train.model import load_model, load_tokenizer
+from sft_train.run import run
 from sft_train.testing import tiny_model
 
 MakeConfig = Callable[..., SftConfig]
@@ -64,3 +66,31 @@ def test_ids_beyond_the_embedding_are_refused_with_both_numbers(config: MakeConf
     folder = tiny_model(tmp_path, extra_ids=-3)
     with pytest.raises(DataError, match=r"highest id is 258, .* ids 0 to 255"):
         load(config(base_model=str(folder)))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_new_tokens_are_trained_and_saved_with_rows_at_the_mean(config: MakeConfig, tmp_path: Path, tied: bool) -> None:
+    folder = tiny_model(tmp_path / "base", extra_ids=0, tied=tied)
+    template = "{% for m in messages %}<|turn|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
+    settings = {
+        "base_model": str(folder),
+        "tokens": "['<|turn|>', '<|other|>']",
+        "chat_template": "jinja",
+        "chat_template_jinja": json.dumps(template),
+    }
+    cfg = config(**settings)
+    model = load_model(cfg, 1, CPU)
+    old = model.get_input_embeddings().weight.detach().clone()
+    tokenizer = load_tokenizer(cfg, load_text_tokenizer(cfg), model)
+    assert tokenizer.encode("<|turn|>a<|other|>", add_special_tokens=False) == [259, tokenizer.encode("a")[0], 260]
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    assert model.config.vocab_size == len(embedding) == len(head) == 261
+    assert embedding[:259].equal(old)
+    torch.testing.assert_close(embedding[259:], old.mean(0).expand(2, -1))
+    assert (embedding is head) is tied
+    run(config(**settings, max_steps="2"))
+    again, saved = AutoModelForCausalLM.from_pretrained(cfg.output_dir), AutoTokenizer.from_pretrained(cfg.output_dir)
+    assert saved.encode("<|turn|>", add_special_tokens=False) == [259]
+    weight = again.get_input_embeddings().weight
+    assert len(weight) == 261
+    assert not weight[259].equal(weight[260]), "the one is in the data and the other is not"

@@ -14,6 +14,7 @@ from torch import nn
 from sft_schema import SftConfig
 from sft_train.callback.garbage import GarbageCollection
 from sft_train.compute import Compute
+from sft_train.run import run
 from sft_train.trainer import SftTrainer, training_arguments
 from sft_train.trainer.offload import OffloadedActivations
 
@@ -117,3 +118,11 @@ def test_garbage_is_collected_every_so_many_steps(
     each.train()
     assert set(steps) >= {2, 4}
     assert not {1, 3, 5} & set(steps)
+
+
+def test_a_compiled_model_is_compiled_a_bounded_number_of_times(config: Callable[..., SftConfig]) -> None:
+    """Once for the first shape, and once for all others."""
+    torch._dynamo.reset()  # pyright: ignore[reportPrivateUsage]
+    torch._dynamo.utils.counters.clear()  # pyright: ignore[reportPrivateUsage]
+    run(config(torch_compile="true", torch_compile_backend="eager", max_steps="9", num_epochs="9"))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2  # pyright: ignore[reportPrivateUsage]

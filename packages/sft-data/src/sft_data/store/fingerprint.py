@@ -43,4 +43,6 @@ def fingerprint(
         "date": str(date.today()) if chat_template and "strftime_now" in chat_template else None,
         "versions": versions,
     }
+    if cfg.tokens:
+        parts["tokens"] = cfg.tokens
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -68,6 +68,14 @@ class SampleStore(Sequence[TokenizedSample]):
     def _shards(self) -> list[_Shard]:
         return [_Shard(file) for file in self._files]
 
+    def sources(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Names of the data sets, and the index of its own among them for each sample, int64 `[n]`."""
+        columns = [open_shard(file)["dataset"].combine_chunks() for file in self._files]
+        encoded = pa.chunked_array(columns, pa.string()).combine_chunks().dictionary_encode()
+        indices: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
+        used, numbers = np.unique(indices[self._samples], return_inverse=True)
+        return [encoded.dictionary[int(each)].as_py() for each in used], numbers.astype(np.int64)
+
     def __len__(self) -> int:
         return len(self._samples)
 

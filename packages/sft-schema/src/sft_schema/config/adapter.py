@@ -45,7 +45,7 @@ class AdapterSection(Section):
     lora_model_dir: str | None = setting("Folder or hub id of an adapter to train further.", None, min_length=1)
     peft_use_dora: bool = setting("Train size and direction of a weight apart (DoRA, arXiv 2402.09353).", False)
     peft_use_rslora: bool = setting("Scale by lora_alpha / sqrt(lora_r) (rsLoRA, arXiv 2312.03732).", False)
-    peft_init_lora_weights: Literal["gaussian", "orthogonal", "pissa", "olora"] | None = setting(
+    peft_init_lora_weights: Literal["gaussian", "orthogonal", "pissa", "olora", "loftq"] | None = setting(
         "How the adapter starts; absent means A random and B zero.", None
     )
     peft_layers_to_transform: tuple[int, ...] = setting("Numbers of the decoder layers that are adapted; all.", ())

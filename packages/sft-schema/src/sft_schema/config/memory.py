@@ -21,6 +21,12 @@ class MemorySection(Section):
     gradient_checkpointing: bool = setting("Recompute activations in the backward pass.", False)
     gradient_checkpointing_kwargs: CheckpointingKwargs = setting("How they are recomputed.", CheckpointingKwargs)
     activation_offloading: bool = setting("Keep activations in the host's memory until the backward pass.", False)
+    tiled_mlp: bool = setting(
+        "Compute MLPs a slice of tokens at a time, and again in the backward pass: for long rows.", False
+    )
+    tiled_mlp_num_shards: int | None = setting(
+        "In how many slices; absent means `sequence_len` over the model's width, at least 2.", None, ge=2
+    )
     fused_kernels: Literal["auto"] | bool | tuple[FusedKernel, ...] = setting(
         "Ops of sft-kernels in place of the model's own layers: all that fit, or some; `auto` is all on a CUDA "
         "device and none elsewhere.",

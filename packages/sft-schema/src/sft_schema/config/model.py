@@ -34,3 +34,8 @@ class ModelSection(Section):
     reinit_weights: bool = setting("Start from random weights made from the model's config.json.", False)
     attn_implementation: str = setting("Attention backend: a row of `sft_schema.attention`.", "sdpa")
     special_tokens: SpecialTokens = setting("Special tokens to change.", SpecialTokens)
+    tokens: tuple[str, ...] = setting(
+        "Special tokens to add, such as markers of a chat template; the model gets a row for each, at the mean of the "
+        "others.",
+        (),
+    )

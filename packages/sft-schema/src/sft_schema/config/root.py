@@ -12,6 +12,7 @@ from sft_schema.config.model import ModelSection
 from sft_schema.config.optimizer import OptimizerSection, RateSection, ScheduleSection
 from sft_schema.config.pack import PackingSection
 from sft_schema.config.picture import PictureSection
+from sft_schema.config.plugin import PluginSection
 from sft_schema.config.quantise import QuantisationSection
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
 from sft_schema.config.service import ServiceSection
@@ -20,6 +21,7 @@ from sft_schema.config.train import BatchSection, PrecisionSection
 
 # pydantic takes fields from the last base to the first: the model's settings come first
 class SftConfig(
+    PluginSection,
     DeviceSection,
     ServiceSection,
     LoggingSection,

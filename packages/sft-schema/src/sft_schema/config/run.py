@@ -10,6 +10,7 @@ from sft_schema.config.section import Section, setting
 
 Strategy = Literal["no", "steps", "epoch"]
 SaveStrategy = Literal["no", "steps", "epoch", "best"]
+AnswerMetric = Literal["exact_match", "chrf", "rouge_l"]
 Steps = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """A number of optimizer steps, or a fraction of the run."""
 
@@ -30,7 +31,12 @@ class SavingSection(Section):
     )
     save_first_step: bool = setting("Also write a checkpoint after the first step, to see that it can be.", False)
     save_total_limit: int = setting("Newest checkpoints kept; the best one is kept as well.", 4, ge=1)
+    save_async: bool = setting(
+        "Go on training while a checkpoint is written, from a copy of the state in the host's memory.", False
+    )
     save_only_model: bool = setting("Checkpoints hold the model alone: smaller, but no run can go on from them.", False)
+    hub_model_id: str | None = setting("Model of the hub (`owner/name`) that the result is uploaded to.", None)
+    hub_private_repo: bool = setting("Make it private, if there is none of that name.", True)
     max_minutes: float | None = setting(
         "Minutes from its start after which a run writes a checkpoint and stops, with exit code 75.", None, gt=0
     )
@@ -56,11 +62,20 @@ class EvaluationSection(Section):
     do_causal_lm_eval: bool = setting(
         "Generate the last answer of held-out conversations before and after training and score it.", False
     )
-    eval_causal_lm_metrics: tuple[Literal["exact_match"], ...] = setting(
-        "Scores of generated answers.", ("exact_match",)
+    eval_causal_lm_metrics: tuple[AnswerMetric, ...] = setting(
+        "Scores of generated answers: equal to the wanted one, or how much of it they have (chrF2, ROUGE-L).",
+        ("exact_match",),
     )
-    eval_table_size: int = setting("Generated answers shown and kept as samples.", 5, ge=0)
+    eval_table_size: int = setting(
+        "Generated answers shown and kept as samples, and written to answers.jsonl at each evaluation.", 5, ge=0
+    )
     eval_max_new_tokens: int = setting("Longest generated answer, in tokens.", 64, ge=1)
+    lm_eval_tasks: tuple[str, ...] = setting(
+        "Tasks of the lm-evaluation-harness that the result is evaluated on after training.", ()
+    )
+    lm_eval_limit: int | None = setting("Questions of each task that are asked; all.", None, ge=1)
+    lm_eval_chat_template: bool = setting("Ask them as messages of a conversation, by the chat template.", False)
+    lm_eval_include_path: str | None = setting("Folder of further tasks (YAML).", None, min_length=1)
 
 
 class OutcomeSection(Section):

@@ -41,3 +41,7 @@ class ServiceSection(Section):
         "Whether Comet goes on with an experiment or makes one.", None
     )
     comet_online: bool | None = setting("Send to Comet's server, or keep the experiment in a local archive.", None)
+    use_otel_metrics: bool = setting(
+        "Send what is logged to an OpenTelemetry collector (OTLP over HTTP), which its own environment variables name.",
+        False,
+    )

@@ -49,8 +49,8 @@ HELD_OUT_PACKED = (
 
 # Adapters and quantised models
 LOFTQ = (
-    "a start that makes up for the error of 4 bits (LoftQ) is not implemented",
-    "remove it; `adapter: qlora` starts at the quantised base model",
+    "a start that makes up for the error of 4 bits (LoftQ) is one setting, in one round",
+    "write `peft_init_lora_weights: loftq` with `adapter: qlora` and `load_in_4bit: true`",
 )
 QUANTISED_OTHERWISE = (
     "base models are quantised by bitsandbytes, in 4 or 8 bits",
@@ -85,8 +85,8 @@ FUSED = "`fused_kernels: auto` puts fused layers into the model on a GPU, with t
 # Output and evaluation
 SAFETENSORS = ("weights are always saved as safetensors", "remove it")
 PUSHED = (
-    "nothing is pushed to the hub",
-    "remove it; upload `output_dir` with the hub's own command when the model is good",
+    "the result alone is uploaded to the hub, once, with the token of `hf auth login` or HF_TOKEN",
+    "write `hub_model_id: owner/name`",
 )
 EVALUATED = (
     "only loss and generated answers are evaluated",

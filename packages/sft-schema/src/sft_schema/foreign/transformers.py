@@ -89,9 +89,10 @@ TRANSFORMERS = table(
     ),
     refused(*say.SAFETENSORS, "save_safetensors", accepts=(True,)),
     refused("the first process alone saves", "remove it", off="save_on_each_node enable_jit_checkpoint"),
+    same("hub_model_id hub_private_repo"),
     refused(
         *say.PUSHED,
-        "hub_token push_to_hub_token push_to_hub_model_id hub_private_repo hub_model_id hub_strategy hub_revision",
+        "hub_token push_to_hub_token push_to_hub_model_id hub_strategy hub_revision",
         off="push_to_hub hub_always_push",
     ),
     no_effect("checkpoints of an earlier run are never overwritten: the run stops instead", "overwrite_output_dir"),

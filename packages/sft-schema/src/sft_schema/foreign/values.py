@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from sft_schema.config import FormatName
 from sft_schema.config.loss import Plugin
-from sft_schema.foreign import sentences as say
+from sft_schema.config.run import AnswerMetric
 from sft_schema.foreign.answer import Accepted, Answer, Judge, Refusal, Rewrite, is_one_of
 from sft_schema.foreign.flow import flow
 from sft_schema.foreign.judges import (
@@ -43,7 +43,6 @@ def _list_of(key: str) -> Judge:
 
 _STARTS = choice(
     {
-        "loftq": Refusal(*say.LOFTQ),
         "eva corda lora_ga mifa daniel lora_xs": Refusal(
             "this start is worked out from samples of the data, which is not implemented",
             "write `peft_init_lora_weights: pissa`, or remove it",
@@ -152,7 +151,9 @@ VALUES: dict[str, Judge] = {
     "bf16": choice({"full": Rewrite({"bf16": True})}),
     "chat_template": _template,
     "dtype": _number_format("dtype", but=("float16",)),
-    "eval_causal_lm_metrics": subset("eval_causal_lm_metrics", ("exact_match",), "only exact_match is computed"),
+    "eval_causal_lm_metrics": subset(
+        "eval_causal_lm_metrics", get_args(AnswerMetric), "exact_match, chrf and rouge_l are computed"
+    ),
     "eval_steps": whole_steps("eval_steps"),
     "gradient_checkpointing": choice({"offload unsloth": Rewrite(_OFFLOADED), "offload_disk": _TO_DISK}),
     "learning_rate": number_in_text("learning_rate"),

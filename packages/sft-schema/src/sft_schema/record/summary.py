@@ -47,6 +47,9 @@ class RunSummary(BaseModel):
         eval_loss_after: the same after training.
         exact_match_before: part of held-out answers generated exactly before training, 0 to 1.
         exact_match_after: the same after training.
+        answer_scores_before: other scores of held-out answers before training, `chrf` and `rouge_l`, 0 to 1.
+        answer_scores_after: the same after training.
+        task_scores: scores of `lm_eval_tasks`, by `task/metric`.
         tokens: tokens trained on in this process.
         trained_tokens: of these, with a label.
         trainable_parameters: weights that were updated.
@@ -71,6 +74,9 @@ class RunSummary(BaseModel):
     eval_loss_after: float | None = None
     exact_match_before: float | None = None
     exact_match_after: float | None = None
+    answer_scores_before: dict[str, float] = {}
+    answer_scores_after: dict[str, float] = {}
+    task_scores: dict[str, float] = {}
     tokens: int
     trained_tokens: int
     trainable_parameters: int

@@ -48,7 +48,7 @@ def _config(model: PreTrainedModel, cfg: AdapterSection) -> LoraConfig:
         modules_to_save=list(cfg.lora_modules_to_save) or None,
         use_dora=cfg.peft_use_dora,
         use_rslora=cfg.peft_use_rslora,
-        init_lora_weights=True if start is None else start,
+        init_lora_weights=True if start in (None, "loftq") else start,  # see `start_at_lost_part`
         layers_to_transform=list(cfg.peft_layers_to_transform) or None,
         layers_pattern=list(cfg.peft_layers_pattern) or None,
         ensure_weight_tying=_saves_tied(model, cfg.lora_modules_to_save),

@@ -88,6 +88,10 @@ class HealthMonitor(TrainerCallback, ExportableState):
         """Looks whether everything has changed."""
         self._say_unchanged(state.global_step, kwargs["model"], ended=True)
 
+    def stopped(self, each: HealthFinding) -> None:
+        """Keeps what has ended the run, in metrics.jsonl; the error itself tells the observer."""
+        self._note(each)
+
     def _say_unchanged(self, step: int, model: nn.Module, *, ended: bool) -> None:
         unchanged, count = self._weights.unchanged(model), self._weights.count
         if unchanged and len(unchanged) == count:
@@ -99,9 +103,12 @@ class HealthMonitor(TrainerCallback, ExportableState):
     def _tell(self, each: HealthFinding) -> None:
         if any(known.code == each.code for known in self.found):
             return
+        self._note(each)
+        self.observer.stage(f"health: {each.sentence}\n        {each.advice} [{each.code}]")
+
+    def _note(self, each: HealthFinding) -> None:
         self.found.append(each)
         self.metrics.write(each.step, {"finding": each.code, "sentence": each.sentence, "advice": each.advice})
-        self.observer.stage(f"health: {each.sentence}\n        {each.advice} [{each.code}]")
 
 
 class WeightWatch:

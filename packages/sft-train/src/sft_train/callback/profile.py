@@ -1,7 +1,8 @@
 """Where the time of some steps goes, and on a GPU its memory.
 
-profiler_trace.json is a Chrome trace, for https://ui.perfetto.dev; snapshot.pickle, on a GPU, is the history of the
-allocator for https://pytorch.org/memory_viz. Further processes add their number to the names.
+profiler_trace.json is a Chrome trace, for https://ui.perfetto.dev; profiler_summary.json is the account of it, see
+`sft_train.profile`; snapshot.pickle, on a GPU, is the history of the allocator for https://pytorch.org/memory_viz.
+Further processes add their number to the names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sft_train.profile import read_profile
 
 
 class StepProfiler(TrainerCallback):
@@ -63,6 +66,8 @@ class StepProfiler(TrainerCallback):
         self._profiler.stop()
         self.trace.parent.mkdir(parents=True, exist_ok=True)
         self._profiler.export_chrome_trace(str(self.trace))
+        account = self.trace.with_name(self.trace.name.replace("trace", "summary"))
+        account.write_text(read_profile(self.trace).model_dump_json(indent=2) + "\n", encoding="utf-8")
         self._profiler = None
         if torch.cuda.is_available():
             torch.cuda.memory._dump_snapshot(str(self.snapshot))  # pyright: ignore[reportPrivateUsage]

@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import CometCallback, MLflowCallback, TrackioCallback, WandbCallback
 
 from sft_schema.config import ServiceSection
+from sft_train.callback.otel import OtelCallback
 from sft_train.env import environment
 from sft_train.optional import require_library, start_wandb
 
@@ -85,6 +86,7 @@ SERVICES: tuple[Service, ...] = (
         variables=_upper("comet_workspace", "comet_project_name", "comet_experiment_key")
         | {"comet_mode": "COMET_START_MODE", "comet_online": "COMET_START_ONLINE"},
     ),
+    Service("use_otel_metrics", "opentelemetry.exporter.otlp.proto.http", "sft-train[otel]", OtelCallback),
 )
 
 

@@ -32,6 +32,7 @@ _WHEN_SET = (
     "peft_layers_to_transform",
     "peft_layers_pattern",
     "unfrozen_parameters",
+    "training_plugins",
 )
 """Settings that are off when they are empty, and then not part of the identity."""
 

@@ -25,15 +25,23 @@ def write_model(
         folder: made if absent.
         state_dict: the weights, where they are not those in `model`.
     """
-    bare: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    adapted = hasattr(model, "get_base_model")
+    bare: PreTrainedModel = model.get_base_model() if adapted else model
     given = {} if state_dict is None else {"state_dict": state_dict}
-    trained_with = bare.config.use_cache
-    # The Trainer turns the cache off to train; whoever loads the model wants it for generation.
-    bare.config.use_cache = True
-    try:
+    if adapted:  # and may be in training meanwhile, see `writer_of`: its config is left alone
         model.save_pretrained(folder, **given)
-    finally:
-        bare.config.use_cache = trained_with
+    else:
+        _save_for_generation(bare, folder, given)
     if bare.generation_config is not None:
         bare.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _save_for_generation(model: PreTrainedModel, folder: Path, given: dict[str, Any]) -> None:
+    """The Trainer turns the cache off to train; whoever loads the model wants it for generation."""
+    trained_with = model.config.use_cache
+    model.config.use_cache = True
+    try:
+        model.save_pretrained(folder, **given)
+    finally:
+        model.config.use_cache = trained_with

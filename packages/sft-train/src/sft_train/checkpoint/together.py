@@ -21,7 +21,7 @@ from sft_train.checkpoint.modes import make_readable
 
 Decision = TypeVar("Decision")
 
-_FAILURES = (OSError, RuntimeError, SafetensorError)
+FAILURES = (OSError, RuntimeError, SafetensorError)
 """What writing raises on a full disk: Python, torch and safetensors each have an error of their own."""
 
 
@@ -39,39 +39,60 @@ def written_whole(folder: Path, put: Callable[[Path, Path], None]) -> Iterator[P
     Raises:
         TrainingError: something could not be written, in any process; what was written of it is removed again.
     """
-    first, place = PartialState().is_main_process, unfinished(folder)
-    with _together(folder, place):
-        if first:
-            make_anew(place)
-    with _together(folder, place):
+    with begun(folder) as place:
         yield place
-    with _together(folder, place):
-        if first:
-            make_readable(place)
-            write_manifest(place)
-            for each in (*(path for path in place.rglob("*") if path.is_dir()), place):
-                sync_folder(each)
-            put(place, folder)
+    with all_hear(folder):
+        if PartialState().is_main_process:
+            settle(place, folder, put)
 
 
 @contextmanager
-def _together(folder: Path, place: Path) -> Iterator[None]:
-    """Waits for all processes, and raises in all when one has failed."""
-    failure = None
+def begun(folder: Path) -> Iterator[Path]:
+    """The first half of `written_whole`: all processes write into the unfinished folder; `settle` is yet to come."""
+    place = unfinished(folder)
+    with all_hear(folder):
+        if PartialState().is_main_process:
+            make_anew(place)
+    with all_hear(folder):
+        yield place
+
+
+def settle(place: Path, folder: Path, put: Callable[[Path, Path], None]) -> None:
+    """The second half: all that was written is made readable, listed in the manifest, synced, and put in its place.
+
+    Raises:
+        OSError: something could not be written.
+    """
+    make_readable(place)
+    write_manifest(place)
+    for each in (*(path for path in place.rglob("*") if path.is_dir()), place):
+        sync_folder(each)
+    put(place, folder)
+
+
+@contextmanager
+def all_hear(folder: Path) -> Iterator[None]:
+    """Waits for all processes, and raises in all when one of them could not write `folder`.
+
+    Raises:
+        TrainingError: in every process.
+    """
+    failure, place = None, unfinished(folder)
     try:
         yield
-    except _FAILURES as error:
+    except FAILURES as error:
         failure = error
-    told: list[str] = [each for each in gather_object([failure and _cause(failure)]) if each]
+    told: list[str] = [each for each in gather_object([failure and cause_of(failure)]) if each]
     if not told:
         return
     free = shutil.disk_usage(_existing(folder)).free  # before room is made
     if PartialState().is_main_process:
         shutil.rmtree(place, ignore_errors=True)
-    raise _not_written(folder, told[0], free) from failure
+    raise not_written(folder, told[0], free) from failure
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
+    """What went wrong, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -79,7 +100,8 @@ def _existing(folder: Path) -> Path:
     return next(each for each in (folder, *folder.absolute().parents) if each.exists())
 
 
-def _not_written(folder: Path, cause: str, free: int) -> TrainingError:
+def not_written(folder: Path, cause: str, free: int) -> TrainingError:
+    """The error of a folder that could not be written, with `free` bytes left there."""
     kept = folders_in(folder.parent)
     last = f"{kept[0].name} is untouched" if kept else "there is no checkpoint before it"
     written = f"{folder.name} could not be written to {folder.parent}"

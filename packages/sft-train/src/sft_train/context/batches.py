@@ -21,6 +21,7 @@ from sft_schema.record import PackedRow
 from sft_train.context.mesh import ContextMesh
 
 _PER_TOKEN = ("input_ids", "position_ids")
+_PER_TARGET = ("targets", "target_weights", "sources")
 
 
 class ContextBatches:
@@ -62,7 +63,7 @@ def part_of(batch: dict[str, Any], method: str, rank: int, size: int) -> dict[st
     place[held] = torch.arange(len(held))
     at = place[batch["predict_at"]]
     mine = at >= 0
-    trained = {name: batch[name][mine] for name in ("targets", "target_weights") if name in batch}
+    trained = {name: batch[name][mine] for name in _PER_TARGET if name in batch}
     return {
         **{name: take(batch[name], layout, rank) for name in _PER_TOKEN},
         **trained,

@@ -1,5 +1,6 @@
-"""Scores of a model on held-out conversations."""
+"""Scores of a model on held-out conversations, and on tasks of others."""
 
-from sft_train.evaluate.score import Examiner, Score
+from sft_train.evaluate.harness import Harness
+from sft_train.evaluate.score import AnswerTable, Examiner, Score
 
-__all__ = ["Examiner", "Score"]
+__all__ = ["AnswerTable", "Examiner", "Harness", "Score"]

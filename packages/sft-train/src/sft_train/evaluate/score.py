@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sft_data import GenerationPrompt, Prepared, generation_prompts
 from sft_schema import ConfigError, Issue, SftConfig
+from sft_train.callback import MetricsFile, read_metrics
 from sft_train.evaluate.answers import AnswerSettings, exact_match, generate_answers
+from sft_train.evaluate.overlap import chrf, rouge_l
 from sft_train.trainer import SftTrainer
+
+_OVERLAPS = {"chrf": chrf, "rouge_l": rouge_l}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +26,14 @@ class Score:
     Attributes:
         loss: held-out loss per trained token.
         exact_match: part of the answers that are exactly right, 0 to 1.
+        overlaps: `chrf` and `rouge_l`, 0 to 1.
         prompts: what was asked.
         answers: what was generated, one to a prompt.
     """
 
     loss: float | None = None
     exact_match: float | None = None
+    overlaps: dict[str, float] = field(default_factory=dict[str, float])
     prompts: tuple[GenerationPrompt, ...] = ()
     answers: tuple[str, ...] = ()
 
@@ -69,10 +79,43 @@ class Examiner:
         if not self.prompts:
             return Score(loss)
         self.say(f"held-out answers {moment}")
-        answers = generate_answers(
-            self.trainer.model, self.prompts, self.prepared.tokenizer, self.settings, self.trainer.accelerator
-        )
+        answers = self.answers(self.prompts)
         right = exact_match(answers, self.prompts) if "exact_match" in self.metrics else None
-        if log and right is not None:
-            self.trainer.log({"eval_exact_match": right})
-        return Score(loss, right, self.prompts, tuple(answers))
+        wanted = [prompt.wanted for prompt in self.prompts]
+        overlaps = {name: score(answers, wanted) for name, score in _OVERLAPS.items() if name in self.metrics}
+        measured = ({} if right is None else {"exact_match": right}) | overlaps
+        if log and measured:
+            self.trainer.log({f"eval_{name}": score for name, score in measured.items()})
+        return Score(loss, right, overlaps, self.prompts, tuple(answers))
+
+    def answers(self, prompts: tuple[GenerationPrompt, ...]) -> list[str]:
+        """What the model as it is now answers. Every process calls it, with the same prompts."""
+        trainer = self.trainer
+        return generate_answers(trainer.model, prompts, self.prepared.tokenizer, self.settings, trainer.accelerator)
+
+
+class AnswerTable(TrainerCallback):
+    """Answers to the first `eval_table_size` questions at each evaluation during training, in answers.jsonl.
+
+    Args:
+        examiner: has questions and model.
+        size: how many.
+        output_dir: of the run.
+        resumed_step: step of the checkpoint that the run goes on from; lines of later steps are dropped.
+    """
+
+    def __init__(self, examiner: Examiner, size: int, output_dir: Path, resumed_step: int | None) -> None:
+        self.examiner, self.prompts = examiner, examiner.prompts[:size]
+        writes = bool(self.prompts) and examiner.trainer.args.process_index == 0
+        self._file = MetricsFile(output_dir / "answers.jsonl", resumed_step) if writes else None
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Generates and writes them; at a step that has its lines already, as after a resume, nothing."""
+        if not (self.prompts and self.examiner.trainer.is_in_train):
+            return
+        answers = self.examiner.answers(self.prompts)
+        if self._file is None or any(line["step"] == state.global_step for line in read_metrics(self._file.path)):
+            return
+        for prompt, answer in zip(self.prompts, answers, strict=True):
+            values = {"place": prompt.origin.place, "prompt": prompt.text, "wanted": prompt.wanted, "answer": answer}
+            self._file.write(state.global_step, values)

@@ -54,6 +54,11 @@ class BaseFiles:
             for name in self.shards[shard]:
                 yield name, *self._unpacked(name, tensors.get_tensor(name))
 
+    def all_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and weights of all files, one at a time, unpacked."""
+        for shard in self.shards:
+            yield from ((name, weight) for name, weight, _ in self.weights(shard))
+
     def _unpacked(self, name: str, weight: Tensor) -> tuple[Tensor, torch.dtype]:
         """As bitsandbytes packs it: in 4 bits with its state beside it, in 8 bits with a scale for each row."""
         stem = name.removesuffix(".weight")

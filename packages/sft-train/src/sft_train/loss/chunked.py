@@ -29,7 +29,9 @@ Result = TypeVar("Result")
 
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 3e-2
 """Largest difference of logits allowed, as a part of the largest; the second where weights are held in bfloat16.
-Rounding gives 1e-6 and about 1e-2, a forgotten cap 0.1 and more."""
+
+Rounding gives 1e-6 and about 1e-2, a forgotten cap 0.1 and more.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sft_kernels import HeadLora, linear_cross_entropy
 from sft_train.loss.chunked import Head, at_head
-from sft_train.loss.next_token import ForwardCall
+from sft_train.loss.next_token import ForwardCall, Note
 
 
 class Parts(NamedTuple):
@@ -69,9 +69,9 @@ def fused_nll(
     batch: Mapping[str, Any],
     call: ForwardCall,
     *,
-    head: Head,
-    parts: Parts,
+    head: tuple[Head, Parts],
     chunks: int | None = None,
+    note: Note | None = None,
 ) -> Tensor:
     """Summed negative log-likelihood of a micro batch's trained tokens; equals `next_token_nll`.
 
@@ -79,14 +79,15 @@ def fused_nll(
         model: possibly wrapped for several processes.
         batch: as for `next_token_nll`.
         call: see `forward_call`.
-        head: see `head_of`.
-        parts: of its layer; see `parts_of`.
+        head: see `head_of`, and the parts of its layer, see `parts_of`.
         chunks: parts whose logits are computed at a time; None for as few as fit a budget of bytes.
+        note: see there.
 
     Returns:
         float32 scalar, float64 from such logits.
     """
     targets: Tensor = batch["targets"]
+    whole, parts = head
 
     def nll(hidden: Tensor) -> Tensor:
         found = linear_cross_entropy(
@@ -97,14 +98,18 @@ def fused_nll(
             lora=parts.adapter(hidden),
             token_weight=batch.get("target_weights"),
             reduction="sum",
-            softcap=head.softcap,
-            logit_scale=head.scale,
+            softcap=whole.softcap,
+            logit_scale=whole.scale,
             n_valid=targets.numel(),
             chunk_tokens=None if chunks is None else max(1, -(-targets.numel() // chunks)),
+            return_logprobs=note is not None,
         )
-        assert isinstance(found, Tensor)
-        return found
+        if isinstance(found, Tensor):
+            return found
+        assert note is not None
+        note(-found[1], batch)
+        return found[0]
 
-    loss, logits = at_head(model, batch, call, head.layer, nll)
+    loss, logits = at_head(model, batch, call, whole.layer, nll)
     # The sum over no rows is zero. It ties the loss to what the model returned, which wrapped models rely on.
     return loss + logits.sum()

@@ -103,7 +103,13 @@ def forward_inputs(batch: Mapping[str, Any], call: ForwardCall) -> dict[str, Any
     return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False, **extra}
 
 
-def next_token_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall) -> Tensor:
+Note = Callable[[Tensor, Mapping[str, Any]], None]
+"""Is told the negative log-likelihood of each trained token of a batch, `[k]`, for reading."""
+
+
+def next_token_nll(
+    model: nn.Module, batch: Mapping[str, Any], call: ForwardCall, *, note: Note | None = None
+) -> Tensor:
     """Summed negative log-likelihood of a micro batch's trained tokens.
 
     Args:
@@ -111,12 +117,16 @@ def next_token_nll(model: nn.Module, batch: Mapping[str, Any], call: ForwardCall
         batch: as for `logits_at`, and `targets` int64 `[k]`: the tokens after `predict_at`; it may have
             `target_weights` float32 `[k]`.
         call: see `forward_call`.
+        note: see there.
 
     Returns:
         float32 scalar. With k = 0 it is 0 and its gradients are zeros: every weight stays in the graph, which
         processes that train together rely on.
     """
-    return summed_nll(logits_at(model, batch, call), batch["targets"], batch.get("target_weights"))
+    logits = logits_at(model, batch, call)
+    if note is not None:
+        note(functional.cross_entropy(logits.detach().float(), batch["targets"], reduction="none"), batch)
+    return summed_nll(logits, batch["targets"], batch.get("target_weights"))
 
 
 def summed_nll(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from sft_train.model.fuse import fuse_layers
 from sft_train.model.generation import set_generation_defaults
 from sft_train.model.load import load_model
 from sft_train.model.quantise import quantisation, quantised_layers, settle_quantised, weights_of
+from sft_train.model.tile import tile_mlps
 from sft_train.model.tokenizer import load_tokenizer
 from sft_train.model.unfrozen import freeze_others
 
@@ -18,5 +19,6 @@ __all__ = [
     "quantised_layers",
     "set_generation_defaults",
     "settle_quantised",
+    "tile_mlps",
     "weights_of",
 ]

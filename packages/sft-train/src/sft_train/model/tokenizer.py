@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import AddedToken, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sft_data import TextTokenizer
 from sft_schema import DataError
@@ -37,7 +39,7 @@ def load_tokenizer(cfg: ModelSection, trained: TextTokenizer, model: PreTrainedM
     Args:
         cfg: whether Python code that comes with the tokenizer may run.
         trained: the tokenizer that the data were encoded with.
-        model: the bare model.
+        model: the bare model; with `tokens` it gets rows for them.
 
     Raises:
         DataError: it cannot be loaded, gives other ids, or has ids that the model has no embedding for.
@@ -48,6 +50,10 @@ def load_tokenizer(cfg: ModelSection, trained: TextTokenizer, model: PreTrainedM
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:  # it depends on the class
         fix = "mend tokenizer_config.json, or set `tokenizer_config` to another tokenizer"
         raise DataError(f"transformers cannot load the tokenizer: {error}", where=where, fix=fix) from error
+    if cfg.tokens:
+        added = [AddedToken(token, normalized=False, special=True) for token in cfg.tokens]
+        tokenizer.add_tokens(added, special_tokens=True)  # pyright: ignore[reportArgumentType]
+        _make_room(model, len(tokenizer))
     for text in _probes(trained):
         _compare(trained, tokenizer, text)
     _check_vocabulary(tokenizer, model, where)
@@ -56,6 +62,25 @@ def load_tokenizer(cfg: ModelSection, trained: TextTokenizer, model: PreTrainedM
     tokenizer.chat_template = trained.chat_template
     tokenizer.padding_side = "left"  # generation continues at the right end
     return tokenizer
+
+
+@torch.no_grad()
+def _make_room(model: PreTrainedModel, ids: int) -> None:
+    """Gives the embedding and the head a row for each id; new ones are the mean of those before, tied or not.
+
+    A random row can have a logit above all others, which the softmax of every text would pay for (Hewitt 2021,
+    "Initializing new word embeddings for pretrained language models").
+    """
+    before = int(model.get_input_embeddings().weight.shape[0])
+    if ids <= before:
+        return
+    model.resize_token_embeddings(ids, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight: Any = getattr(layer, "weight", None)
+        if weight is not None:
+            weight[before:] = weight[:before].mean(0)
+            if getattr(layer, "bias", None) is not None:
+                layer.bias[before:] = layer.bias[:before].mean()  # pyright: ignore
 
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, where: str) -> None:

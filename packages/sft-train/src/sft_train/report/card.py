@@ -58,10 +58,13 @@ def _opening(cfg: SftConfig, summary: RunSummary) -> Iterator[str]:
 
 
 def _outcome(summary: RunSummary) -> Iterator[str]:
+    others = summary.answer_scores_after.items()
     rows = (
         ("training loss per trained token, first and last", summary.train_loss_first, summary.train_loss_last),
         ("held-out loss per trained token", summary.eval_loss_before, summary.eval_loss_after),
         ("held-out answers generated word for word, part", summary.exact_match_before, summary.exact_match_after),
+        *((f"held-out answers, {name}", summary.answer_scores_before.get(name), after) for name, after in others),
+        *((f"lm-eval, {name}", None, score) for name, score in summary.task_scores.items()),
     )
     yield from ("", "## Outcome", "", "| | before | after |", "|---|---|---|")
     for name, before, after in rows:

@@ -26,6 +26,7 @@ class Course:
         train_seconds: wall time of the training loop.
         resumed_from: checkpoint folder, or None.
         fused: what `fused_kernels` replaced.
+        tasks: scores of `lm_eval_tasks`.
     """
 
     before: Score
@@ -34,6 +35,7 @@ class Course:
     train_seconds: float
     resumed_from: Path | None
     fused: Replacements
+    tasks: dict[str, float]
 
 
 def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: int) -> RunSummary:
@@ -57,6 +59,9 @@ def summarise(trainer: SftTrainer, course: Course, metrics_file: Path, samples: 
         eval_loss_after=course.after.loss,
         exact_match_before=course.before.exact_match,
         exact_match_after=course.after.exact_match,
+        answer_scores_before=course.before.overlaps,
+        answer_scores_after=course.after.overlaps,
+        task_scores=course.tasks,
         tokens=trainer.throughput.tokens,
         trained_tokens=trainer.throughput.trained_tokens,
         trainable_parameters=sum(weights_of(each) for each in parameters if each.requires_grad),

@@ -5,13 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import Trainer, set_seed
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import SaveStrategy
 
 from sft_schema import TrainingError
-from sft_train.checkpoint import STATE, keep_newest, move_into, put_in_place, write_model, written_whole
+from sft_train.checkpoint import (
+    STATE,
+    WrittenLater,
+    begun,
+    in_host_memory,
+    keep_newest,
+    move_into,
+    put_in_place,
+    refuse_shared_out,
+    write_model,
+    writer_of,
+    written_whole,
+)
+from sft_train.trainer.not_finite import TOGETHER
 
 
 class SavingTrainer(Trainer):
@@ -20,9 +35,30 @@ class SavingTrainer(Trainer):
     Attributes:
         keep: checkpoints that stay besides the best one. The Trainer's own `save_total_limit` is left unset: at the
             end of a run it would delete the newest one to keep the best alone.
+        later: writes checkpoints while training goes on (`save_async`); None writes them before it goes on.
     """
 
     keep: int
+    later: WrittenLater | None = None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains; the model then holds the weights that answer, and every checkpoint is on the disk.
+
+        Raises:
+            TrainingError: a checkpoint could not be written.
+        """
+        if self.later is None:
+            outcome = super().train(*args, **kwargs)
+        else:
+            if self.accelerator.distributed_type in TOGETHER:
+                raise refuse_shared_out(self.accelerator.distributed_type.value)
+            try:
+                outcome = super().train(*args, **kwargs)
+                self.later.wait()
+            finally:
+                self.later.close()
+        self.use_weights_for_answers()
+        return outcome
 
     def use_weights_for_answers(self) -> None:
         """Puts the weights that are to be evaluated and saved into the model, until the next training step.
@@ -72,6 +108,9 @@ class SavingTrainer(Trainer):
         self.store_flos()
         output_dir = Path(self.args.output_dir)
         folder = output_dir / f"checkpoint-{self.state.global_step}"
+        if self.later is not None:
+            self._save_later(self.later, folder)
+            return
         with written_whole(folder, put_in_place) as unfinished:
             self.save_model(str(unfinished), _internal_call=True)
             if not self.args.save_only_model:
@@ -84,6 +123,31 @@ class SavingTrainer(Trainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             keep_newest(output_dir, self.keep, folder, Path(best) if best else None)
+
+    def _save_later(self, later: WrittenLater, folder: Path) -> None:
+        """The same files, with the large ones copied now and written by a thread of the first process."""
+        later.wait()
+        whole, saves = not self.args.save_only_model, self.args.should_save
+        with begun(folder) as unfinished:
+            if whole:
+                self._save_scaler(str(unfinished))
+                self._save_rng_state(str(unfinished))
+            self._note_best(folder.parent)
+            if saves:
+                self._save_state(unfinished / STATE)
+        if not saves:
+            return
+        write = writer_of(self.model, self.processing_class, self.optimizer)  # pyright: ignore[reportArgumentType]
+        states = {OPTIMIZER_NAME: self.optimizer, SCHEDULER_NAME: self.lr_scheduler} if whole else {}
+        copies = {name: in_host_memory(each.state_dict()) for name, each in states.items()}
+        best, keep = self.state.best_model_checkpoint, self.keep
+
+        def write_all(place: Path) -> None:
+            write(place)
+            for name, state in copies.items():
+                torch.save(state, place / name)
+
+        later.start(folder, write_all, lambda: keep_newest(folder.parent, keep, folder, Path(best) if best else None))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Writes the model and what is needed to use it. Not the Trainer's arguments: they would be a pickle."""
@@ -119,6 +183,8 @@ class SavingTrainer(Trainer):
     def _load_best_model(self) -> None:
         """The optimizer must not lead these weights on to its own point later."""
         self.use_weights_for_answers()
+        if self.later is not None:
+            self.later.wait()
         super()._load_best_model()
 
 

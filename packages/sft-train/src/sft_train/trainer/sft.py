@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -22,24 +24,32 @@ from transformers import (
     TrainingArguments,
 )
 
-from sft_data import Prepared
+from sft_data import Prepared, SampleStore
 from sft_schema import SftConfig, TrainingError
+from sft_schema.record import HealthFinding, PackedRow
+from sft_train.callback.health import HealthMonitor
 from sft_train.callback.interrupt import ignore_in_worker
+from sft_train.checkpoint import WrittenLater
 from sft_train.context import ContextBatches, ContextMesh, context_mesh
 from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
 from sft_train.optim import build_optimizer, build_schedule
 from sft_train.optim.schedule import Run
+from sft_train.plugin import changed_loss, chosen_optimizer
 from sft_train.trainer.flow import Flow
-from sft_train.trainer.held_out import held_out_loss
+from sft_train.trainer.held_out import HeldOutLoss, held_out_loss
 from sft_train.trainer.noise import EmbeddingNoise
 from sft_train.trainer.not_finite import TOGETHER, StepInHand
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
 from sft_train.trainer.saving import SavingTrainer
+from sft_train.trainer.sources import SourceLosses
+from sft_train.trainer.speed import peak_memory, speed_of
 from sft_train.trainer.throughput import Throughput, tokens_of
+
+ToBatch = Callable[[Sequence[PackedRow]], dict[str, Any]]
 
 
 class SftTrainer(SavingTrainer):
@@ -79,28 +89,35 @@ class SftTrainer(SavingTrainer):
         self._cfg, self._prepared = cfg, prepared
         self.mesh = context_mesh(cfg, args)
         self.rows = _rows(cfg, prepared, self.mesh)
-        self.throughput = Throughput()
+        in_16_bits = args.device.type == "cuda" and (args.bf16 or args.fp16)
+        gpu = torch.cuda.get_device_name(args.device) if in_16_bits else None
+        speed = speed_of(model, gpu, args.world_size)
+        self.throughput = Throughput(cfg.sequence_len if cfg.sample_packing else None, speed)
         self.call = replace(forward_call(model, cfg.attn_implementation), context=self.mesh.way())
         self._evaluated: tuple[int, float] | None = None
         self._in_hand: StepInHand | None = None
         self._weights = sum(weights_of(each) for each in model.parameters())
         held_out = prepared.eval
         pictured = prepared.processor is not None
-        joined = to_tensors if self.mesh.group is None else ContextBatches(to_tensors, self.mesh)
+        several = not pictured and len(cfg.datasets) > 1
+        self._sources = SourceLosses(prepared.train) if several else None
+        joined = to_tensors if self._sources is None else self._sources.to_tensors
         flow = Flow(cfg, self.rows.steps(cfg.gradient_accumulation_steps), evaluates=held_out is not None)
         super().__init__(
             model,
             args,
             train_dataset=StoredRows(prepared.train, len(self.rows.plan)),
             eval_dataset=None if held_out is None else StoredRows(held_out, len(held_out)),
-            data_collator=PicturedBatches(prepared, "train") if pictured else joined,
+            data_collator=PicturedBatches(prepared, "train") if pictured else self._part(joined),
             processing_class=saved_with_model(prepared, tokenizer),
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
-        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
-        self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
-        self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else joined
+        self.later = WrittenLater() if cfg.save_async else None
+        note = None if self._sources is None else self._sources.note
+        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile, note=note)
+        self.summed_loss = changed_loss(callbacks, partial(padded_nll, call=self.call) if pictured else plain)
+        self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else self._part(to_tensors)
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
         self._keeping = OffloadedActivations(self.model).keeping if cfg.activation_offloading else nullcontext
         if cfg.gradient_checkpointing_kwargs.use_reentrant and cfg.adapter is not None:
@@ -109,11 +126,17 @@ class SftTrainer(SavingTrainer):
         for unwanted in (PrinterCallback, DefaultFlowCallback):
             self.remove_callback(unwanted)
 
+    def _part(self, whole: ToBatch) -> ToBatch:
+        """What makes this process's part of a batch out of rows."""
+        return whole if self.mesh.group is None else ContextBatches(whole, self.mesh)
+
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """The config's optimizer; see `sft_train.optim`."""
         if self.optimizer is None:
             trained = self.model if model is None else model
-            self.optimizer = build_optimizer(trained, self._cfg, self.get_decay_parameter_names(trained))
+            decayed = self.get_decay_parameter_names(trained)
+            own = chosen_optimizer(self.callback_handler.callbacks, trained, decayed)
+            self.optimizer = own or build_optimizer(trained, self._cfg, decayed)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
@@ -124,12 +147,6 @@ class SftTrainer(SavingTrainer):
             self.lr_scheduler = build_schedule(optimizer or self.optimizer, run)
             self._created_lr_scheduler = True
         return self.lr_scheduler
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains; the model then holds the weights that answer."""
-        outcome = super().train(*args, **kwargs)
-        self.use_weights_for_answers()
-        return outcome
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Micro batches of this process. Not sharded again by accelerate: `EpochRows` knows the process."""
@@ -150,6 +167,8 @@ class SftTrainer(SavingTrainer):
 
         That is a sum over all processes, float32 `[]`: the number of trained tokens where the data give no weights.
         """
+        if self.later is not None and self.args.world_size == 1:  # several processes hear of it at the next save
+            self.later.check()
         self.throughput.begin_step()
         if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
             # Resumed where the run had ended already; the Trainer would do one step too many.
@@ -160,14 +179,16 @@ class SftTrainer(SavingTrainer):
         trained = sum(batch["targets"].numel() for batch in batches)
         weight = sum(map(total_weight, batches))
         # float64 counts without error, and adds up weights to the same float32 in whatever order they come
-        counts = torch.tensor([tokens, trained, weight], device=device, dtype=torch.float64)
+        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
+        # processes that share rows count each of them once
+        filled = 0 if self.mesh.rank else sum(len(row) > 0 for batch in rows for row in batch)
+        counts = torch.tensor([tokens, trained, weight, filled], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, "sum")
-            tokens, trained, _ = counts.tolist()
-        self.throughput.add(int(tokens), int(trained))
+            tokens, trained, _, filled = counts.tolist()
+        self.throughput.add(int(tokens), int(trained), int(filled))
         # A step of nothing but pieces of a prompt has a loss of 0, not 0 / 0.
         weight = torch.where(counts[2] > 0, counts[2], 1.0).float()
-        rows = self.rows.of_step(self.state.global_step, self.args.gradient_accumulation_steps, len(batches))
         self._in_hand = StepInHand(batches, rows, weight)
         return batches, weight
 
@@ -202,8 +223,9 @@ class SftTrainer(SavingTrainer):
         step = self.state.global_step
         loss = self._known_loss(step)
         if loss is None:
-            loss = self.held_out_loss()
-            self.log({f"{metric_key_prefix}_loss": loss})
+            found = self._held_out()
+            loss = found.loss
+            self.log(found.metrics(metric_key_prefix))
         self._evaluated = (step, loss)
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -218,23 +240,40 @@ class SftTrainer(SavingTrainer):
 
     def held_out_loss(self) -> float:
         """The same without logging it."""
+        return self._held_out().loss
+
+    def _held_out(self) -> HeldOutLoss:
+        """Over all data sets together and, where there are several, each."""
         self.use_weights_for_answers()
         store = self._prepared.eval
         assert store is not None, "without held-out rows there is nothing to evaluate"
+        names, numbers = store.sources()
+        sources = {name: self._held_out_batches(store, np.flatnonzero(numbers == at)) for at, name in enumerate(names)}
+        try:
+            shared = self.mesh.group is not None
+            return held_out_loss(self.model, sources, self.summed_loss, self.accelerator, shared=shared)
+        except TrainingError as error:
+            step = self.state.global_step
+            self._note_end(HealthFinding(code="not_finite", step=step, sentence=error.message, advice=error.fix))
+            raise
+
+    def _held_out_batches(self, store: SampleStore, samples: NDArray[np.int64]) -> Iterator[Mapping[str, Any]]:
+        """This process's share of some of the held-out samples."""
         shares = held_out_batches(
-            store.lengths,
+            store.lengths[samples],
             self._cfg,
             rows=self._cfg.eval_batch_size,
             process=self.mesh.data,
             processes=self.mesh.data_processes,
         )
         rows = StoredRows(store, len(store))
-        batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
-        shared = self.mesh.group is not None
-        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator, shared=shared)
+        for share in shares:
+            yield self._prepare_inputs(self._held_out_batch([rows[samples[each]] for each in share]))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
+        """Adds speed, memory and the loss of each data set to what is logged of training.
+
+        The Trainer's closing totals are left out.
 
         Raises:
             TrainingError: the loss is not a number.
@@ -244,7 +283,9 @@ class SftTrainer(SavingTrainer):
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise self._not_finite("loss", logs["loss"], self.state.global_step)
-            logs = logs | self.throughput.rates()
+            logs = logs | self.throughput.rates() | peak_memory(self.args.device)
+            if self._sources is not None:
+                logs |= self._sources.losses(self.accelerator)
         super().log(logs, start_time)
 
     def _load_best_model(self) -> None:
@@ -277,7 +318,14 @@ class SftTrainer(SavingTrainer):
         if self._in_hand is not None and not together:
             cause = self._in_hand.cause(self.model, self._loss_again, self.train_dataset.store)
         found = finding("not_finite", step, what=what, value=value, cause=cause)
+        self._note_end(found)
         return TrainingError(found.sentence, fix=found.advice)
+
+    def _note_end(self, found: HealthFinding) -> None:
+        """Has what ends the run kept in metrics.jsonl, by the one process that writes it."""
+        for each in self.callback_handler.callbacks:
+            if isinstance(each, HealthMonitor):
+                each.stopped(found)
 
     def _loss_again(self, batch: Mapping[str, Any], weight: Tensor) -> Tensor:
         """The loss of a micro batch of the step in hand."""

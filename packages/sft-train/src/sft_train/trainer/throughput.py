@@ -1,4 +1,4 @@
-"""Tokens per second of training, evaluation and saving left out."""
+"""What training does in a second, evaluation and saving left out."""
 
 from __future__ import annotations
 
@@ -18,29 +18,42 @@ def tokens_of(batch: Mapping[str, Any]) -> int:
     return batch["input_ids"].numel() if batch["targets"].numel() else 0
 
 
+from sft_train.trainer.speed import Speed
+
+
 class Throughput:
     """Counts tokens of all processes, and the seconds that optimizer steps take on this one.
+
+    Args:
+        row_len: tokens that a packed row has room for; None where rows are not packed.
+        speed: see there; None where it is not known.
 
     Attributes:
         tokens: tokens since the start of the process.
         trained_tokens: of these, with a label.
+        rows: rows of these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row_len: int | None = None, speed: Speed | None = None) -> None:
         self.tokens = 0
         self.trained_tokens = 0
-        self._logged = (0, 0)
-        self._seconds = 0.0
+        self.rows = 0
+        self._row_len, self._speed = row_len, speed
+        self._logged = (0, 0, 0)
+        self._seconds = self._waited = 0.0
         self._began: float | None = None
 
     def begin_step(self) -> None:
         """An optimizer step begins, with the reading of its data."""
         self._began = time.perf_counter()
 
-    def add(self, tokens: int, trained_tokens: int) -> None:
-        """The step's tokens, once known."""
+    def add(self, tokens: int, trained_tokens: int, rows: int = 0) -> None:
+        """The step's tokens, once its data are read: what was waited for."""
         self.tokens += tokens
         self.trained_tokens += trained_tokens
+        self.rows += rows
+        if self._began is not None:
+            self._waited += time.perf_counter() - self._began
 
     def end_step(self) -> None:
         """The weights are updated."""
@@ -49,14 +62,24 @@ class Throughput:
             self._began = None
 
     def rates(self) -> dict[str, float]:
-        """Tokens per second since the last call; empty when no step has ended since."""
+        """What was done since the last call, as it is logged; empty when no step has ended since.
+
+        Returns:
+            `tokens_per_second` and `trained_tokens_per_second`; `data_wait`, the part of the time in which this process
+            waited for its data; `packing_efficiency`, tokens as a part of the room in packed rows; `mfu`, see `Speed`.
+        """
         if not self._seconds:
             return {}
-        tokens, trained = self.tokens - self._logged[0], self.trained_tokens - self._logged[1]
+        now = (self.tokens, self.trained_tokens, self.rows)
+        tokens, trained, rows = (new - old for new, old in zip(now, self._logged, strict=True))
         rates = {
             "tokens_per_second": round(tokens / self._seconds, 1),
             "trained_tokens_per_second": round(trained / self._seconds, 1),
+            "data_wait": round(self._waited / self._seconds, 4),
         }
-        self._logged = (self.tokens, self.trained_tokens)
-        self._seconds = 0.0
+        if self._row_len is not None and rows:
+            rates["packing_efficiency"] = round(tokens / (rows * self._row_len), 4)
+        if self._speed is not None:
+            rates["mfu"] = round(self._speed.share(tokens / self._seconds), 4)
+        self._logged, self._seconds, self._waited = now, 0.0, 0.0
         return rates

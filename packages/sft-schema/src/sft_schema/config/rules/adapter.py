@@ -86,6 +86,11 @@ def _start_fits_base(cfg: SftConfig) -> Finding | None:
     if start in ("pissa", "olora") and (cfg.load_in_4bit or cfg.load_in_8bit):
         message = f"{start} takes the adapter's start out of the base model's weights, which a quantised model has not"
         return Finding(path, message, "remove it, or load the base model in full precision")
+    if start == "loftq" and not cfg.load_in_4bit:
+        message = "loftq starts at what 4 bits have lost of the base model, which is not in 4 bits"
+        return Finding(path, message, "set `adapter: qlora` and `load_in_4bit: true`, or remove it")
+    if start == "loftq" and (cfg.peft_use_dora or cfg.lora_target_parameters):
+        return Finding(path, "loftq is for LoRA on linear layers", "remove peft_use_dora and lora_target_parameters")
     if start == "orthogonal" and cfg.lora_r % 2:
         return Finding(path, f"orthogonal needs an even lora_r, not {cfg.lora_r}", f"set `lora_r: {cfg.lora_r + 1}`")
     return None
@@ -113,6 +118,19 @@ def _some_weights(cfg: SftConfig) -> Finding | None:
     return None
 
 
+def _tokens(cfg: SftConfig) -> Finding | None:
+    other = "adapter" if cfg.adapter is not None else "processor_type" if cfg.processor_type is not None else None
+    if not cfg.tokens:
+        return None
+    if len(set(cfg.tokens)) < len(cfg.tokens) or not all(cfg.tokens):
+        return Finding(("tokens",), "a token is empty or there twice", "write each of them once")
+    if other is None:
+        return None
+    message = f"tokens gives the model new rows, and with {other} its embedding stays as it is"
+    fix = "train all weights, or add the tokens to the base model beforehand and name it in `base_model`"
+    return Finding(("tokens",), message, fix)
+
+
 def _reinit_with_adapter(cfg: SftConfig) -> Finding | None:
     if not (cfg.reinit_weights and cfg.adapter):
         return None
@@ -137,9 +155,18 @@ ADAPTER_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "lora_start",
-        ("peft_init_lora_weights", "lora_model_dir", "load_in_4bit", "load_in_8bit", "lora_r"),
+        (
+            "peft_init_lora_weights",
+            "lora_model_dir",
+            "load_in_4bit",
+            "load_in_8bit",
+            "lora_r",
+            "peft_use_dora",
+            "lora_target_parameters",
+        ),
         _start_fits_base,
     ),
     Rule("unfrozen_weights", ("unfrozen_parameters", "adapter", "weight_decay"), _some_weights),
     Rule("adapter_on_random_weights", ("reinit_weights", "adapter"), _reinit_with_adapter),
+    Rule("new_tokens", ("tokens", "adapter", "processor_type"), _tokens),
 )

@@ -35,6 +35,13 @@ def _recomputing(cfg: SftConfig) -> Finding | None:
     return None
 
 
+def _tiles(cfg: SftConfig) -> Finding | None:
+    if cfg.tiled_mlp or cfg.tiled_mlp_num_shards is None:
+        return None
+    message = "tiled_mlp_num_shards has no effect without tiled_mlp"
+    return Finding(("tiled_mlp_num_shards",), message, "add `tiled_mlp: true`, or remove it")
+
+
 def _compiler(cfg: SftConfig) -> Finding | None:
     given = next((key for key in _COMPILER if getattr(cfg, key) is not None), None)
     if not cfg.torch_compile:
@@ -69,6 +76,7 @@ def _loss(cfg: SftConfig) -> Finding | None:
 _LOSS = ("chunked_cross_entropy", "chunked_cross_entropy_num_chunks", "cut_cross_entropy", "plugins")
 
 COMPUTE_RULES: tuple[Rule, ...] = (
+    Rule("tiles_without_tiling", ("tiled_mlp", "tiled_mlp_num_shards"), _tiles),
     Rule("two_half_precisions", ("fp16", "bf16"), _two_halves),
     Rule("held_in_bfloat16", ("dtype", "bf16", "fp16"), _halves_held),
     Rule(

@@ -47,6 +47,20 @@ def _scores(cfg: SftConfig) -> Finding | None:
     return Finding(("eval_causal_lm_metrics",), message, "write `[exact_match]`, or set `do_causal_lm_eval: false`")
 
 
+def _tasks(cfg: SftConfig) -> Finding | None:
+    given = {
+        "lm_eval_limit": cfg.lm_eval_limit is not None,
+        "lm_eval_chat_template": cfg.lm_eval_chat_template,
+        "lm_eval_include_path": cfg.lm_eval_include_path is not None,
+    }
+    key = next((key for key, is_given in given.items() if is_given), None)
+    if cfg.lm_eval_tasks or key is None:
+        return None
+    return Finding(
+        (key,), f"{key} has no effect without lm_eval_tasks", "add `lm_eval_tasks: [arc_easy]`, or remove it"
+    )
+
+
 EVALUATION_RULES: tuple[Rule, ...] = (
     Rule("two_eval_sources", ("val_set_size", "test_datasets"), _one_eval_source),
     Rule(
@@ -56,4 +70,9 @@ EVALUATION_RULES: tuple[Rule, ...] = (
     ),
     Rule("questions_without_conversations", ("val_set_size", "test_datasets", "do_causal_lm_eval"), _questions),
     Rule("answers_without_score", ("do_causal_lm_eval", "eval_causal_lm_metrics"), _scores),
+    Rule(
+        "lm_eval_without_tasks",
+        ("lm_eval_tasks", "lm_eval_limit", "lm_eval_chat_template", "lm_eval_include_path"),
+        _tasks,
+    ),
 )

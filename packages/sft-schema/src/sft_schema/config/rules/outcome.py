@@ -63,6 +63,20 @@ def _watchdog(cfg: SftConfig) -> Finding | None:
     return Finding(("loss_watchdog_patience",), message, "add `loss_watchdog_threshold: 5.0`, say, or remove it")
 
 
+def _async_checkpoint_is_uploaded(cfg: SftConfig) -> Finding | None:
+    if not cfg.save_async:
+        return None
+    uploads = {
+        "wandb_log_model": cfg.wandb_log_model == "checkpoint",
+        "hf_mlflow_log_artifacts": cfg.hf_mlflow_log_artifacts,
+    }
+    key = next((key for key, wanted in uploads.items() if wanted), None)
+    if key is None:
+        return None
+    message = f"{key} uploads a checkpoint as soon as it is saved, and with save_async it is not written then"
+    return Finding(("save_async",), message, f"set `save_async: false`, or remove {key}")
+
+
 OUTCOME_RULES: tuple[Rule, ...] = (
     Rule(
         "best_without_evaluation",
@@ -76,4 +90,9 @@ OUTCOME_RULES: tuple[Rule, ...] = (
     ),
     Rule("best_is_lowest", ("greater_is_better", "metric_for_best_model"), _best_loss_is_lowest),
     Rule("watchdog_without_threshold", ("loss_watchdog_threshold", "loss_watchdog_patience"), _watchdog),
+    Rule(
+        "async_checkpoint_uploaded",
+        ("save_async", "wandb_log_model", "hf_mlflow_log_artifacts"),
+        _async_checkpoint_is_uploaded,
+    ),
 )

@@ -71,9 +71,10 @@ TOKENIZER = (
         off="tokenizer_use_mistral_common",
     ),
     no_effect("the template is always saved as chat_template.jinja", "tokenizer_save_jinja_files"),
+    same("tokens"),
     refused(
         *say.VOCABULARY,
-        "tokens added_tokens_overrides fix_untrained_tokens",
+        "added_tokens_overrides fix_untrained_tokens",
         off="resize_token_embeddings_to_32x shrink_embeddings mean_resizing_embeddings embeddings_skip_upcast",
     ),
     refused(*say.SYSTEM_MESSAGE, "default_system_message"),

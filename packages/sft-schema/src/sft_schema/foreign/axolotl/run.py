@@ -16,7 +16,8 @@ SAVING = (
         "write `save_strategy: steps` and `save_steps`",
         "dynamic_checkpoint",
     ),
-    refused(*say.PUSHED, "hub_model_id hub_strategy hub_revision"),
+    same("hub_model_id"),
+    refused(*say.PUSHED, "hub_strategy hub_revision"),
     same("load_best_model_at_end metric_for_best_model greater_is_better early_stopping_patience"),
 )
 
@@ -24,11 +25,14 @@ EVALUATION = (
     same("eval_strategy eval_steps evals_per_epoch"),
     same("do_causal_lm_eval eval_causal_lm_metrics eval_table_size eval_max_new_tokens"),
     renamed("evaluation_strategy", "eval_strategy"),
+    same("lm_eval_tasks"),
+    no_effect("the trained model is what is evaluated", "lm_eval_post_train", accepts=(True,)),
+    renamed("lm_eval_batch_size", "eval_batch_size"),
     refused(
-        "benchmarks are not run",
-        "write `do_causal_lm_eval: true` for answers to held-out rows, or run a benchmark on the saved model",
-        "bench_dataset bench_split lm_eval_model lm_eval_tasks lm_eval_batch_size",
-        off="do_bench_eval lm_eval_post_train",
+        "of benchmarks the tasks of lm-eval alone are run, on the result",
+        "write `lm_eval_tasks`",
+        "bench_dataset bench_split lm_eval_model",
+        off="do_bench_eval",
     ),
     refused(
         "texts are not generated during training",
@@ -59,7 +63,12 @@ LOGGING = (
         "swanlab_lark_webhook_url swanlab_lark_secret swanlab_run_name swanlab_logdir",
         off="use_swanlab",
     ),
-    refused("OpenTelemetry is not connected", say.FILES, "otel_metrics_host otel_metrics_port", off="use_otel_metrics"),
+    same("use_otel_metrics"),
+    refused(
+        "numbers are sent to a collector, and none waits to be asked",
+        "give the address in the environment variable OTEL_EXPORTER_OTLP_ENDPOINT",
+        "otel_metrics_host otel_metrics_port",
+    ),
     no_effect("tokens per second are always logged", "include_tokens_per_second include_tkps", accepts=(True,)),
     same("loss_watchdog_threshold loss_watchdog_patience"),
     same("profiler_steps profiler_steps_start"),

@@ -65,12 +65,8 @@ PRECISION = (
         "write `gradient_checkpointing: true` or `adapter: lora` when memory runs out",
         off="layer_offloading",
     ),
-    refused(
-        "the MLP is not computed in tiles",
-        "write `gradient_checkpointing: true` when memory runs out",
-        "tiled_mlp_num_shards tiled_mlp_use_original_mlp",
-        off="tiled_mlp",
-    ),
+    same("tiled_mlp tiled_mlp_num_shards"),
+    no_effect("the model's own MLP is what is computed in slices", "tiled_mlp_use_original_mlp"),
     renamed("gc_steps", "torch_empty_cache_steps gc_collect_steps", _gc_steps),
     refused(
         "the compiler's own options are not handed on",

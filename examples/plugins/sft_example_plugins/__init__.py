@@ -1,0 +1,1 @@
+"""Plug-ins to read and to copy; install them with `pip install examples/plugins`."""
