@@ -32,6 +32,23 @@ def test_the_packing_bench_holds_the_packers_against_the_bound_and_those_of_othe
         assert run["busiest_process"]["floor"] <= run["busiest_process"]["attention"] < run["busiest_process"]["none"]
 
 
+def test_the_balance_bench_compares_ways_of_dealing_out_the_same_rows() -> None:
+    found = found_by("balance", "--samples", "20000", "--processes", "8", "32")["runs"]
+    assert len(found) == 2 * 2 * 2
+    for run in found:
+        for ratios in run["busiest"].values():
+            assert 1 <= ratios["steps"] < ratios["attention"] <= ratios["none"], run
+            assert (ratios["attention"] == ratios["none"]) == (run["accumulation"] == 1), run
+
+
+def test_estimated_memory_is_within_a_tenth_of_what_runs_allocate() -> None:
+    cases = ["tiny, full", "tiny, full, bf16", "tiny, full, recomputed", "tiny, LoRA, bf16"]
+    runs = found_by("estimate", "--case", *cases)["runs"]
+    assert [run["case"] for run in runs] == cases
+    for run in runs:
+        assert 0.9 <= run["ratio"] <= 1.1, run
+
+
 def test_the_startup_bench_validates_a_config_of_three_hundred_lines() -> None:
     programs = found_by("startup", "--runs", "1")["programs"]
     (lines,) = [int(name.partition("(")[2].split()[0]) for name in programs if name.startswith("sft validate")]
@@ -74,3 +91,27 @@ def test_the_bench_of_kernels_does_not_time_a_cpu() -> None:
     done = subprocess.run([sys.executable, BENCH / "kernels.py"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("no GPU was found")
+
+
+@pytest.mark.slow
+def test_the_suite_for_gpus_runs_all_its_parts() -> None:
+    found = found_by("gpu", "--self-test")
+    parts = {name: {row["case"]: row for row in rows} for name, rows in found["parts"].items()}
+    assert list(parts) == ["attention", "kernels", "optimizers", "memory", "training"]
+    assert found["machine"]["self_test"]
+    assert torch.__version__.startswith(found["machine"]["versions"]["torch"])
+    assert all(row["ok"] is None for row in parts.pop("training").values())
+    for name, rows in parts.items():
+        assert all(row["ok"] or (row["ok"] is None and row["why"]) for row in rows.values()), rows
+        assert any(row["ok"] for row in rows.values()), name
+    for case in ("eager", "sdpa", "sft_varlen sdpa", "sft_varlen reference"):
+        figures = parts["attention"][case]["figures"]
+        assert figures["leak on purpose, gradient"] > 10 * figures["packed, gradient"] > 0
+    assert "needs a CUDA device" in parts["attention"]["flash_attention_2"]["why"]
+    assert found["parts"]["training"][0]["figures"]["ours, tokens/s"] > 0
+    states = {name: row["figures"]["bytes of state for a weight"] for name, row in parts["optimizers"].items()}
+    assert (
+        states["adamw_bnb_8bit"] < states["paged_adamw_32bit"] == pytest.approx(states["adamw_torch_fused"], rel=1e-3)
+    )
+    for row in parts["memory"].values():
+        assert 0 < row["figures"]["peak MiB"] <= row["figures"]["limit MiB"]

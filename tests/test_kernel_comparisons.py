@@ -1,13 +1,17 @@
 """The comparison with other kernels, against libraries made up for the test, and an outside project that trains."""
 
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sft_kernels import dispatch
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "compat" / "liger.py"
@@ -50,18 +54,35 @@ def test_the_comparison_measures_both_against_float64(tmp_path: Path) -> None:
     assert set(by_name["varlen_attention", "bfloat16"]["not_run"]) >= {"flash-attn"}
 
 
-def test_being_further_off_than_others_is_a_failure() -> None:
-    spec = importlib.util.spec_from_file_location("kernel_cases", ROOT / "tools" / "kernel_cases.py")
-    assert spec is not None
-    assert spec.loader is not None
-    cases = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cases)
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("kernel_cases")
+
+
+def test_being_further_off_than_others_is_a_failure(cases: Any) -> None:
     row = {"last_place": 1e-8, "theirs": {"liger": 1e-6}}
     assert not cases.is_worse(row)
     assert not cases.is_worse(row | {"ours": 1.4e-6})
     assert cases.is_worse(row | {"ours": 1.6e-6})
     assert cases.is_worse(row | {"ours": float("nan")})
     assert not cases.is_worse(row | {"ours": 0.9e-8, "theirs": {"liger": 1e-12}})
+
+
+def test_every_op_has_a_case_at_the_shapes_whose_floors_are_known(cases: Any) -> None:
+    found = {case.name: set(case.full) for case in cases.CASES}
+    assert set(dispatch.ops()) <= {*found, "glu", "dequantize"}
+    for name in ("rms_norm", "rms_norm_gemma", "add_rms_norm", "layer_norm"):
+        assert (16384, 4096) in found[name]
+    assert (16384, 14336) in found["swiglu"] & found["geglu"]
+    assert {(16384, 32, 8, 128), (32768, 32, 8, 128)} <= found["rope"] & found["rope_cached"]
+    for part in ("", "_frozen_head", "_recompute", "_two_fifths"):
+        assert (16384, 4096, 128256) in found[f"linear_cross_entropy{part}"]
+    lengths = {shape[3:] for shape in found["varlen_attention"] if shape[:3] == (32, 8, 128)}
+    alike = {(32768 // number,) * number for number in (1, 8, 32, 64, 256)}
+    assert lengths == alike | {(16384, 8192, 4096, 2048, 1024, 512, 256, 128, 128)}
+    assert {"lora_linear", "lora_qkv", "lora_mlp", "dequantize_nf4", "dequantize_int8", "unpad"} <= found.keys()
+    assert {"grouped_linear", "grouped_linear_adapters", "qk_norm_rope", "cross_entropy"} <= found.keys()
 
 
 def test_an_outside_project_trains_with_the_kernels_alone() -> None:

@@ -1,4 +1,7 @@
-"""The loss and the weights depend on the samples of a step, not on how they are cut into micro batches."""
+"""Whole runs depend on the samples of each step, not on how they are cut into micro batches and over processes.
+
+A single step, in every way that it can be computed, is in test_invariance_table.py.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
-from sft_data import plan_packs, prepare
 from sft_schema import load_config
 from sft_train.run import run
 from sft_train.testing import tiny_model, write_conversations
@@ -23,7 +24,6 @@ from sft_train.testing import tiny_model, write_conversations
 torch.set_num_threads(1)
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
 
-# Plain SGD, unclipped: with rate 1, a step's change of the weights is its gradient.
 SETTINGS = """\
 base_model: {folder}/model
 datasets: [{{path: {folder}/train.jsonl}}]
@@ -36,7 +36,6 @@ lr_scheduler: constant
 max_grad_norm: 0
 save_strategy: "no"
 """
-ONE_STEP = ("max_steps=1", "learning_rate=1.0")
 LORA = ("adapter=lora", "lora_target_linear=true", "lora_r=4")
 CUTS = {"1x8": (1, 8), "2x4": (2, 4), "8x1": (8, 1)}
 
@@ -96,31 +95,18 @@ def assert_same(found: Any, wanted: Any) -> None:
         torch.testing.assert_close(found[1][name], wanted[1][name], **TOLERANCE)
 
 
-@pytest.mark.parametrize("packing", ["true", "false"])
-@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
-def test_loss_and_gradient_of_a_step_do_not_depend_on_the_cut(
-    trained: Any, adapter: tuple[str, ...], packing: str
-) -> None:
-    rest = (*ONE_STEP, f"sample_packing={packing}", *adapter)
-    found = {name: trained(name, *cut(*each), *rest) for name, each in CUTS.items()}
-    for name in ("2x4", "8x1"):
-        assert_same(found[name], found["1x8"])
-
-
-@pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
-def test_whole_run_does_not_depend_on_the_cut(trained: Any, adapter: tuple[str, ...]) -> None:
+def test_whole_run_does_not_depend_on_the_cut(trained: Any) -> None:
     """Two epochs of 21 rows, 8 a step: the last step of each is not full."""
-    found = {name: trained(name, *cut(*each), "num_epochs=2", *adapter) for name, each in CUTS.items()}
+    found = {name: trained(name, *cut(*each), "num_epochs=2") for name, each in CUTS.items()}
     assert len(found["1x8"][0]) == 6
     for name in ("2x4", "8x1"):
         assert_same(found[name], found["1x8"])
 
 
-@pytest.mark.parametrize("chunked", ["false", "true"])
-def test_whole_run_with_weights_does_not_depend_on_the_cut(
-    folder: Path, tmp_path: Path, trained: Any, chunked: str
+def test_whole_run_with_weights_and_chunks_does_not_depend_on_the_cut(
+    folder: Path, tmp_path: Path, trained: Any
 ) -> None:
-    rest = ("num_epochs=1", f"chunked_cross_entropy={chunked}", *weighted(folder))
+    rest = ("num_epochs=1", "chunked_cross_entropy=true", *weighted(folder))
     found = {name: trained(name, *cut(*each), *rest) for name, each in CUTS.items()}
     for name in ("2x4", "8x1"):
         assert_same(found[name], found["1x8"])
@@ -131,43 +117,10 @@ def test_whole_run_with_weights_does_not_depend_on_the_cut(
         assert_same(plain, found["1x8"])
 
 
-@pytest.mark.parametrize("with_weights", [False, True], ids=["equal", "weighted"])
-def test_one_step_moves_the_weights_by_the_gradient_of_the_mean_over_tokens(
-    folder: Path, trained: Any, with_weights: bool
-) -> None:
-    """The same step written out sample by sample, and the common mistake, which must not pass."""
-    own = weighted(folder) if with_weights else ()
-    (loss,), weights = trained("step", *cut(2, 4), *ONE_STEP, *own)
-    cfg = load_config(folder / "config.yaml", own)
-    model, store = AutoModelForCausalLM.from_pretrained(cfg.base_model), prepare(cfg).train
-    plan = plan_packs(store.lengths, cfg, epoch=0)
-    order = [int(plan.row(row)[0]) for row in range(8)]
-    nlls, counts = [], []
-    for index in order:
-        ids, labels = (torch.tensor(each.tolist()) for each in (store[index].input_ids, store[index].labels))
-        logits = model(input_ids=ids[None]).logits[0, :-1]
-        each = torch.nn.functional.cross_entropy(logits, labels[1:], reduction="none")
-        counted = store[index].weights
-        counts_of = (labels[1:] != -100).float() if counted is None else torch.tensor(counted.tolist())[1:]
-        nlls.append((each * counts_of).sum())
-        counts.append(float(counts_of.sum()))
-    (sum(nlls) / sum(counts)).backward()
-
-    assert loss == pytest.approx(sum(nlls).item() / sum(counts), abs=1e-5)
-    for name, each in model.named_parameters():
-        torch.testing.assert_close(weights[name], each.detach() - each.grad, **TOLERANCE)
-    mean_of_means = sum(nll.item() / count for nll, count in zip(nlls, counts, strict=True)) / 8
-    assert abs(loss - mean_of_means) > 1e-3, "these samples cannot tell the right loss from a wrong one"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "lora", "weighted"])
-def test_two_processes_equal_one_with_twice_the_accumulation(
-    folder: Path, tmp_path: Path, trained: Any, kind: str
-) -> None:
+def test_two_processes_equal_one_with_twice_the_accumulation(folder: Path, tmp_path: Path, trained: Any) -> None:
     """21 rows, 4 a step: in each epoch's last step the second process has nothing left to train on."""
-    own = {"full": (), "lora": LORA, "weighted": weighted(folder)}[kind]
-    rest = ("num_epochs=2", "do_causal_lm_eval=true", "eval_max_new_tokens=4", *own)
+    rest = ("num_epochs=2", "do_causal_lm_eval=true", "eval_max_new_tokens=4", *LORA, *weighted(folder))
     alone = trained("alone", *cut(1, 4), *rest)
     command = (f"output_dir={tmp_path / 'two'}", *cut(1, 2), *rest)
     together = launch(2, tmp_path, folder / "config.yaml", command)

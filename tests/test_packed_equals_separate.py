@@ -233,7 +233,7 @@ def test_attention_of_a_layer_equals_the_varlen_reference(attention: str, packed
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="flex attention on a CPU is compiled, and there is no g++")
 def test_flex_attention_forward_of_a_packed_row(samples: list[TokenizedSample], packed: dict[str, Any]) -> None:
-    """Forward alone: flex attention has no backward pass on a CPU."""
+    """Forward alone, in the compiled form: flex attention has no backward pass on a CPU."""
     with torch.no_grad():
         model = build("llama", "flex_attention")
         together = next_token_nll(model, packed, forward_call(model, "flex_attention"))

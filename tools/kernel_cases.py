@@ -4,22 +4,65 @@
 those of other libraries where they are installed: what is not there is reported, and stops nothing.
 """
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from kernel_inputs import (
+    EPS,
+    Inputs,
+    adapter_inputs,
+    adapter_plain,
+    add_norm_inputs,
+    add_norm_plain,
+    attention_call,
+    attention_flash,
+    attention_inputs,
+    attention_plain,
+    attention_torch,
+    cached_inputs,
+    cached_plain,
+    expert_adapter_inputs,
+    expert_adapter_plain,
+    expert_inputs,
+    expert_plain,
+    frozen_head_inputs,
+    gemma_plain,
+    glu_inputs,
+    head_inputs,
+    head_plain,
+    int8_inputs,
+    int8_plain,
+    layer_plain,
+    layers_inputs,
+    liger,
+    loss_inputs,
+    mean_loss,
+    mlp_plain,
+    nf4_call,
+    nf4_inputs,
+    nf4_plain,
+    norm_inputs,
+    padded_call,
+    padded_inputs,
+    padded_plain,
+    plainly,
+    projections,
+    qk_inputs,
+    qk_plain,
+    qkv_plain,
+    rms_plain,
+    rope_inputs,
+    rope_plain,
+    supervised_head_inputs,
+)
 from torch.nn import functional
 
 import sft_kernels
 
-EPS = 1e-6
 ALLOWED = 1.5  # times the error of others
-Inputs = list[Any]
 
 
 class Case(NamedTuple):
@@ -56,17 +99,6 @@ def ours_of(case: Case) -> Callable[..., Any]:
     return partial(case.call, function)
 
 
-def liger(name: str) -> Any:
-    """A public function of Liger-Kernel; ImportError without it."""
-    return getattr(importlib.import_module("liger_kernel.transformers.functional"), f"liger_{name}")
-
-
-def outputs_of(result: Any) -> list[Tensor]:
-    """The floating-point results of a function that returns one, or several, some of which may be None."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return [part for part in parts if isinstance(part, Tensor) and part.is_floating_point()]
-
-
 def is_worse(row: dict[str, Any]) -> bool:
     """Whether `ours` is further from exact than `ALLOWED` times one of `theirs`, and than a last place (or NaN)."""
     ours = row.get("ours")
@@ -75,155 +107,10 @@ def is_worse(row: dict[str, Any]) -> bool:
     return any(not ours <= max(ALLOWED * theirs, row["last_place"]) for theirs in row["theirs"].values())
 
 
-class Random:
-    """Normal values from a seed, made in float64 (on the CPU if small), so that every dtype sees the same ones."""
-
-    def __init__(self, dtype: torch.dtype, device: str) -> None:
-        self.dtype, self.device = dtype, device
-        self.generator = torch.Generator(device).manual_seed(0)
-
-    def __call__(self, *shape: int, scale: float = 1.0, grad: bool = True) -> Tensor:
-        made_in = torch.float64 if math.prod(shape) < 2**20 else torch.float32
-        values = torch.randn(*shape, generator=self.generator, dtype=made_in, device=self.device) * scale
-        return values.to(self.dtype).requires_grad_(grad)
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        return torch.randint(high, shape, generator=self.generator, device=self.device)
-
-
-def norm_inputs(parameters: int, shape: tuple[int, ...], new: Random) -> Inputs:
-    rows, columns = shape
-    return [new(rows, columns), *[new(columns) for _ in range(parameters)]]
-
-
-def rope_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    """Queries and keys as Hugging Face's models have them: views of ``[1, T, heads, D]``; cos and sin ``[1, T, D]``."""
-    tokens, heads, kv_heads, width = shape
-    powers = torch.arange(0, width, 2, dtype=torch.float64, device=new.device) / width
-    angles = torch.outer(torch.arange(tokens, dtype=torch.float64, device=new.device), 10000.0**-powers)
-    angles = torch.cat((angles, angles), -1)[None]
-    q, k = (new(1, tokens, n, width, grad=False).transpose(1, 2).requires_grad_() for n in (heads, kv_heads))
-    return [q, k, angles.cos().to(new.dtype), angles.sin().to(new.dtype)]
-
-
-def rope_plain(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    def turned(x: Tensor) -> Tensor:
-        first, second = x.chunk(2, -1)
-        return x * cos[:, None] + torch.cat((-second, first), -1) * sin[:, None]
-
-    return turned(q), turned(k)
-
-
-def glu_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    return [new(*shape), new(*shape)]
-
-
-def loss_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    tokens, vocabulary = shape
-    return [new(tokens, vocabulary, scale=2.0), some_ignored(new.integers(vocabulary, tokens))]
-
-
-def head_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    tokens, hidden, vocabulary = shape
-    weight = new(vocabulary, hidden, scale=2 / math.sqrt(hidden))
-    return [new(tokens, hidden), weight, some_ignored(new.integers(vocabulary, tokens))]
-
-
-def some_ignored(target: Tensor) -> Tensor:
-    target[::5] = -100
-    return target
-
-
-def head_plain(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    return mean_loss(hidden @ weight.T, target)
-
-
-def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
-    return functional.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), target)
-
-
-def attention_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    """``heads, kv_heads, D``, then the lengths of documents."""
-    heads, kv_heads, width, *lengths = shape
-    boundaries = sft_kernels.cu_seqlens_from_lengths(lengths, device=new.device)
-    q, k, v = (new(sum(lengths), n, width) for n in (heads, kv_heads, kv_heads))
-    return [q, k, v, boundaries, max(lengths), list(lengths)]
-
-
-def attention_plain(q: Tensor, k: Tensor, v: Tensor, _: Tensor, longest: int, lengths: list[int]) -> Tensor:
-    parts = [part.split(lengths) for part in (q, k, v)]
-    found = [
-        functional.scaled_dot_product_attention(
-            *[tensor.transpose(0, 1)[None] for tensor in document], is_causal=True, enable_gqa=True
-        )[0].transpose(0, 1)
-        for document in zip(*parts, strict=True)
-    ]
-    return torch.cat(found)
-
-
-def attention_flash(module: str, q: Tensor, k: Tensor, v: Tensor, cu: Tensor, longest: int, _: Any) -> Any:
-    function = importlib.import_module(module).flash_attn_varlen_func
-    named = {"cu_seqlens_q": cu, "cu_seqlens_k": cu, "max_seqlen_q": longest, "max_seqlen_k": longest}
-    return outputs_of(function(q, k, v, causal=True, **named))[0]
-
-
-def attention_torch(q: Tensor, k: Tensor, v: Tensor, cu: Tensor, longest: int, _: Any) -> Any:
-    function = importlib.import_module("torch.nn.attention.varlen").varlen_attn
-    grouped = {"enable_gqa": True} if q.shape[1] != k.shape[1] else {}
-    return function(q, k, v, cu, cu, longest, longest, window_size=(-1, 0), **grouped)
-
-
 def attention_work(shape: tuple[int, ...]) -> tuple[float, float]:
     """Causal: two products of half a square in the forward pass, five more in the backward pass."""
     forward = 2.0 * shape[0] * shape[2] * sum(length * length for length in shape[3:])
     return forward, 3.5 * forward
-
-
-def adapter_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    tokens, out, inner, rank = shape
-    weight = new(out, inner, scale=1 / math.sqrt(inner), grad=False)
-    return [new(tokens, inner), weight, new(rank, inner, scale=1 / math.sqrt(inner)), new(out, rank, scale=0.1)]
-
-
-def adapter_plain(x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return x @ weight.T + 2.0 * ((x @ a.T) @ b.T)
-
-
-def nf4_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    """Bytes, scales and the scales of scales, as double quantisation makes them."""
-    rows, columns = shape
-    blocks = rows * columns // 64
-    packed = new.integers(256, rows * columns // 2).to(torch.uint8)
-    code = torch.linspace(-1, 1, 256, device=new.device)
-    nested = torch.rand(-(-blocks // 256), generator=new.generator, device=new.device)
-    return [packed, new.integers(256, blocks).to(torch.uint8), code, nested, torch.ones(1, device=new.device), shape]
-
-
-def nf4_call(function: Any, packed: Tensor, absmax: Tensor, *nested: Any) -> Any:
-    code, scales, offset, shape = nested
-    extra = {"nested_absmax": scales, "nested_code": code, "offset": offset}
-    return function(packed, absmax, None, shape, torch.bfloat16, **extra)
-
-
-def nf4_plain(packed: Tensor, absmax: Tensor, code: Tensor, nested: Tensor, offset: Any, shape: Any) -> Tensor:
-    values = torch.tensor(sft_kernels.NF4_CODE, device=packed.device)
-    indices = torch.stack((packed >> 4, packed & 15), -1).flatten().int()
-    scales = code[absmax.int()] * nested.repeat_interleave(256)[: absmax.numel()] + offset
-    return (values[indices].view(-1, 64) * scales[:, None]).view(shape).bfloat16()
-
-
-def expert_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    """Experts with uneven numbers of tokens, the last one with none."""
-    tokens, out, inner, experts = shape
-    share = [tokens * (i + 1) * 2 // (experts * (experts - 1)) for i in range(experts - 2)]
-    ends = [sum(share[:i]) for i in range(experts - 1)] + [tokens, tokens]
-    offsets = torch.tensor(ends, dtype=torch.int32, device=new.device)
-    return [new(tokens, inner), new(experts, out, inner, scale=1 / math.sqrt(inner)), offsets]
-
-
-def expert_plain(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    ends = offsets.tolist()
-    return torch.cat([x[start:end] @ weight[e].T for e, (start, end) in enumerate(pairwise(ends))])
 
 
 def traffic(forward: int, both: int, shape: tuple[int, ...]) -> tuple[float, float]:
@@ -233,32 +120,6 @@ def traffic(forward: int, both: int, shape: tuple[int, ...]) -> tuple[float, flo
 
 def product_work(both: int, shape: tuple[int, ...]) -> tuple[float, float]:
     return 2.0 * math.prod(shape[:3]), 2.0 * both * math.prod(shape[:3])
-
-
-def rms_plain(x: Tensor, weight: Tensor) -> Tensor:
-    wide = x if x.dtype == torch.float64 else x.float()
-    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + EPS)).to(x.dtype)
-
-
-def plainly(function: Any, *inputs: Any) -> Any:
-    """Our function on the inputs as they are."""
-    return function(*inputs)
-
-
-def add_norm_plain(x: Tensor, weight: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-    return rms_plain(x + residual, weight), x + residual
-
-
-def add_norm_inputs(shape: tuple[int, ...], new: Random) -> Inputs:
-    return [*norm_inputs(1, shape, new), new(*shape)]
-
-
-def layer_plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return functional.layer_norm(x, x.shape[-1:], weight, bias, EPS)
-
-
-def attention_call(function: Any, q: Tensor, k: Tensor, v: Tensor, cu: Tensor, longest: int, _: Any) -> Any:
-    return function(q, k, v, cu, cu, longest, longest, causal=True)
 
 
 DOCUMENTS = ((32768,), (4096,) * 8, (1024,) * 32, (512,) * 64, (128,) * 256)
@@ -275,6 +136,12 @@ CASES: Sequence[Case] = (
         (9, 96), ((16384, 4096),), partial(traffic, 4, 8),
     ),
     Case(
+        "rms_norm_gemma", "rms_norm", partial(norm_inputs, 1), gemma_plain,
+        lambda f, x, w: f(x, w, EPS, offset=1.0, casting="gemma"),
+        {"liger": lambda x, w: liger("rms_norm")(x, w, EPS, 1.0, "gemma", False)},
+        (9, 96), ((16384, 4096),), partial(traffic, 2, 5),
+    ),
+    Case(
         "layer_norm", "layer_norm", partial(norm_inputs, 2), layer_plain,
         lambda f, x, w, b: f(x, w, b, EPS), {"liger": lambda x, w, b: liger("layer_norm")(x, w, b, EPS)},
         (9, 96), ((16384, 4096),), partial(traffic, 2, 5),
@@ -284,6 +151,16 @@ CASES: Sequence[Case] = (
         {"liger": lambda q, k, cos, sin: liger("rope")(q.clone(), k.clone(), cos, sin)},
         (5, 4, 2, 16), ((16384, 32, 8, 128), (32768, 32, 8, 128)),
         lambda shape: traffic(2, 4, (shape[0], shape[1] + shape[2], shape[3])),
+    ),
+    Case(
+        "rope_cached", "rope_cached", cached_inputs, cached_plain, plainly, {},
+        (6, 4, 2, 16), ((16384, 32, 8, 128), (32768, 32, 8, 128)),
+        lambda shape: traffic(2, 4, (shape[0], shape[1] + shape[2], shape[3])),
+    ),
+    Case(
+        "qk_norm_rope", "qk_norm_rope", qk_inputs, qk_plain, plainly, {},
+        (5, 4, 2, 16), ((16384, 32, 8, 128),),
+        lambda shape: traffic(2, 5, (shape[0], shape[1] + shape[2], shape[3])),
     ),
     Case(
         "swiglu", "swiglu", glu_inputs, lambda gate, up: functional.silu(gate) * up, plainly,
@@ -304,6 +181,22 @@ CASES: Sequence[Case] = (
         (10, 24, 130), ((16384, 4096, 128256),), partial(product_work, 3), "TFLOP/s",
     ),
     Case(
+        "linear_cross_entropy_frozen_head", "linear_cross_entropy", frozen_head_inputs, head_plain, plainly,
+        {"liger": lambda hidden, weight, target: liger("fused_linear_cross_entropy")(hidden, weight, target)},
+        (10, 24, 130), ((16384, 4096, 128256),), partial(product_work, 2), "TFLOP/s",
+    ),
+    Case(
+        "linear_cross_entropy_recompute", "linear_cross_entropy", head_inputs, head_plain,
+        lambda f, *inputs: f(*inputs, recompute=True), {},
+        (10, 24, 130), ((16384, 4096, 128256),), partial(product_work, 4), "TFLOP/s",
+    ),
+    Case(
+        "linear_cross_entropy_two_fifths", "linear_cross_entropy", supervised_head_inputs, head_plain, plainly,
+        {"liger": lambda hidden, weight, target: liger("fused_linear_cross_entropy")(hidden, weight, target)},
+        (10, 24, 130), ((16384, 4096, 128256),),
+        lambda shape: (0.4 * product_work(3, shape)[0], 0.4 * product_work(3, shape)[1]), "TFLOP/s",
+    ),
+    Case(
         "varlen_attention", "flash_attn_varlen_func", attention_inputs, attention_plain, attention_call,
         {"flash-attn": partial(attention_flash, "flash_attn"),
          "flash-attn 3": partial(attention_flash, "flash_attn_interface"),
@@ -317,11 +210,37 @@ CASES: Sequence[Case] = (
         (9, 32, 48, 4), ((16384, 4096, 4096, 16), (16384, 14336, 4096, 16)), partial(product_work, 2), "TFLOP/s",
     ),
     Case(
+        "lora_qkv", "lora_qkv", partial(layers_inputs, mlp=False), qkv_plain,
+        lambda f, x, *parts: f(x, *projections(parts)), {},
+        (9, 32, 48, 4), ((16384, 4096, 4096, 16),), lambda shape: (3 * math.prod(shape[:3]), 6 * math.prod(shape[:3])),
+        "TFLOP/s",
+    ),
+    Case(
+        "lora_mlp", "lora_mlp", partial(layers_inputs, mlp=True), mlp_plain,
+        lambda f, x, *parts: f(x, *projections(parts)), {},
+        (9, 32, 48, 4), ((16384, 14336, 4096, 16),),
+        lambda shape: (6 * math.prod(shape[:3]), 12 * math.prod(shape[:3])), "TFLOP/s",
+    ),
+    Case(
+        "dequantize_int8", "dequantize_int8", int8_inputs, int8_plain,
+        lambda f, quantised, scale: f(quantised, scale.float(), torch.bfloat16), {},
+        (8, 64), ((14336, 4096),), lambda shape: (math.prod(shape) * 3.0, 0.0),
+    ),
+    Case(
         "dequantize_nf4", "dequantize_nf4", nf4_inputs, nf4_plain, nf4_call, {},
         (8, 64), ((14336, 4096),), lambda shape: (math.prod(shape) * 2.5156, 0.0),
     ),
     Case(
         "grouped_linear", "grouped_linear", expert_inputs, expert_plain, plainly, {},
         (20, 16, 24, 4), ((16384, 2048, 2048, 8), (32768, 1536, 2048, 64)), partial(product_work, 3), "TFLOP/s",
+    ),
+    Case(
+        "grouped_linear_adapters", "grouped_linear", expert_adapter_inputs, expert_adapter_plain,
+        lambda f, x, weight, offsets, a, b: f(x, weight, offsets, a=a, b=b, scaling=2.0), {},
+        (20, 16, 24, 4, 4), ((16384, 2048, 2048, 8, 16),), partial(product_work, 2), "TFLOP/s",
+    ),
+    Case(
+        "unpad", "unpad", padded_inputs, padded_plain, padded_call, {},
+        (4, 6, 16), ((16, 2048, 4096),), partial(traffic, 3, 6),
     ),
 )  # fmt: skip

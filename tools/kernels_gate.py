@@ -28,6 +28,16 @@ from sft_kernels.launch import Specialisation
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "packages" / "sft-kernels" / "tests" / "kernels.json"
 CAPABILITIES = (80, 90, 100)
+CHANGING = {
+    "n_rows",
+    "n_tokens",
+    "n_batches",
+    "n_positions",
+    "positions_stride_b",
+    "n_documents",
+    "total_q",
+    "dlse_stride",
+}
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas-blackwell"
 
 Numbers = dict[str, dict[str, int]]
@@ -40,12 +50,31 @@ def specialisations() -> list[Specialisation]:
     return [form for module in modules for form in module.specialisations()]
 
 
+def unspecialised(form: Specialisation) -> set[str]:
+    """Arguments whose values a kernel is not compiled for."""
+    return {each.name for each in form.kernel.params if each.do_not_specialize}
+
+
+def compiling_again(forms: list[Specialisation]) -> list[str]:
+    """Kernels that another number of tokens, of documents or of positions would compile again."""
+    return sorted(
+        {
+            f"{form.name}: {name} changes from batch to batch; add it to do_not_specialize"
+            for form in forms
+            for name in CHANGING.intersection(form.kernel.arg_names) - unspecialised(form)
+        }
+    )
+
+
 def compiled(form: Specialisation, capability: int) -> Any:
-    """The kernel for a capability; pointers and sizes are taken to be divisible by 16, as launches find them."""
-    names = form.kernel.arg_names
+    """The kernel for a capability; pointers and sizes are taken to be divisible by 16, as launches find them.
+
+    Not so sizes that change from batch to batch, which no kernel may be compiled for.
+    """
+    names, changing = form.kernel.arg_names, unspecialised(form)
     constants = {name: value for name, value in form.constants.items() if name in names}
     types = {name: "constexpr" if name in constants else form.types.get(name, "i32") for name in names}
-    aligned = [name for name in names if types[name].startswith("*") or types[name] == "i32"]
+    aligned = [name for name in names if types[name].startswith("*") or (types[name] == "i32" and name not in changing)]
     attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     source = ASTSource(form.kernel, types, constants, attributes)
     options = {"num_warps": form.warps, "num_stages": form.stages, "enable_fp_fusion": True}
@@ -97,6 +126,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Compile all kernels, without a GPU, and compare what they spend.")
     parser.add_argument("--write", action="store_true", help="write the file instead of comparing with it")
     write = parser.parse_args(arguments).write
+    again = compiling_again(specialisations())
+    if again:
+        print(*again, sep="\n")
+        return 1
     now = measured(specialisations())
     if write:
         lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in now.items())

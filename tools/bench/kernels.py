@@ -3,7 +3,8 @@
 uv run python tools/bench/kernels.py                 a table
 uv run python tools/bench/kernels.py --json          the same for a program
 uv run --with liger-kernel python tools/bench/kernels.py --ops rms_norm rope
-uv run python tools/bench/kernels.py --self-test     tiny shapes, each once: that the bench runs, on any machine
+uv run python tools/bench/kernels.py --self-test     tiny shapes, each once: that the bench runs, on any machine;
+                                                     without a GPU the kernels run in triton's interpreter
 
 First the ceilings of this GPU are measured: copying memory, and a large matrix product in bfloat16. Then each op, on
 bfloat16 inputs, forward (with what the backward pass needs saved) and forward with backward: the median over runs
@@ -17,18 +18,27 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+CPU = not torch.cuda.is_available()
+if CPU:  # before triton is imported
+    os.environ["TRITON_INTERPRET"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import kernel_cases as cases
+import kernel_cases as cases  # noqa: E402
+import kernel_inputs as values  # noqa: E402
+
+import sft_kernels  # noqa: E402
+from sft_kernels.testing.interpreter import correct_interpreter  # noqa: E402
 
 COPY_BYTES, PRODUCT = 2**31, 8192
 RUN_MS, WARM_UP_MS = 200, 50
@@ -66,7 +76,8 @@ def contenders(case: cases.Case, on_gpu: bool) -> dict[str, Callable[..., Any]]:
     """By name; each raises SkippedError, MissingError or ImportError where it cannot run."""
 
     def ours(*inputs: Any) -> Any:
-        return cases.ours_of(case)(*inputs)
+        with nullcontext() if on_gpu else sft_kernels.use_backend("triton"):
+            return cases.ours_of(case)(*inputs)
 
     def unless_on_the_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*inputs: Any) -> Any:
@@ -87,17 +98,17 @@ def timed(function: Callable[..., Any], inputs: list[Any], once: bool) -> dict[s
     found = {"forward": milliseconds(lambda: function(*inputs), once)}
     if not wanted:
         return found
-    directions = [torch.ones_like(out) for out in cases.outputs_of(function(*inputs))]
+    directions = [torch.ones_like(out) for out in values.outputs_of(function(*inputs))]
 
     def both() -> None:
-        torch.autograd.grad(cases.outputs_of(function(*inputs)), wanted, directions)
+        torch.autograd.grad(values.outputs_of(function(*inputs)), wanted, directions)
 
     return found | {"both": milliseconds(both, once)}
 
 
 def measured(case: cases.Case, shape: tuple[int, ...], device: str, once: bool) -> dict[str, Any]:
     """One row: an op on one shape, all contenders."""
-    inputs = case.make(shape, cases.Random(torch.bfloat16, device))
+    inputs = case.make(shape, values.Random(torch.bfloat16, device))
     row: dict[str, Any] = {"op": case.name, "shape": list(shape), "unit": case.unit, "ms": {}, "not_run": {}}
     for name, function in contenders(case, device == "cuda").items():
         try:
@@ -128,7 +139,8 @@ def with_rates(row: dict[str, Any], work: tuple[float, float], ceiling: dict[str
 
 def show(found: dict[str, Any]) -> None:
     ceiling = found["ceilings"]
-    print(f"{found['device']}: copy {ceiling['TB/s']:.2f} TB/s, matrix product {ceiling['TFLOP/s']:.0f} TFLOP/s\n")
+    print(f"{found['device']}, {found['kernels']}, torch {found['torch']}")
+    print(f"copy {ceiling['TB/s']:.2f} TB/s, matrix product {ceiling['TFLOP/s']:.0f} TFLOP/s\n")
     print("| op | shape | contender | forward ms | rate | of ceiling | both ms | rate | of ceiling | both, to ours |")
     print("|---|---|---|" + "---:|" * 7)
     for row in found["rows"]:
@@ -165,6 +177,7 @@ def main() -> int:
         if not given.self_test:
             print("there is nothing to time; --self-test runs the bench itself", file=sys.stderr)
             return 2
+        correct_interpreter()
     ceiling = ceilings(device, given.self_test)
     rows = []
     for case in cases.CASES:
@@ -174,7 +187,12 @@ def main() -> int:
             rows.append(with_rates(measured(case, shape, device, given.self_test), case.work(shape), ceiling))
             print(f"{case.name} {shape[:4]} done", file=sys.stderr)
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    found = {"device": name, "torch": torch.__version__, "self_test": given.self_test}
+    found = {
+        "device": name,
+        "kernels": "triton" if device == "cuda" else "triton's interpreter",
+        "torch": torch.__version__,
+        "self_test": given.self_test,
+    }
     found |= {"ceilings": ceiling, "rows": rows}
     if given.json:
         print(json.dumps(found, indent=2))

@@ -36,7 +36,7 @@ SEED = 20_261_125
 TOKENIZERS = ("qwen3", "llama3.1")
 CONTENDERS = Path(__file__).parent / "contenders"
 OWN = {"encode": "raw", "ours": "tiktoken", "ours, tokenizers": "tokenizers", "ours, prepare": "prepare"}
-PEERS = {"trl": ["trl==1.16.*", "torch"], "axolotl": ["axolotl==0.19.*", "torch"]}
+PEERS = {"trl": ["trl==1.16.*", "peft", "torch"], "axolotl": ["axolotl==0.19.*", "torch"]}
 _INSTALL_SECONDS = 600
 _RUN_SECONDS = 1800
 _SHORT, _LONG = (200, 300, 400), (300, 500, 800)

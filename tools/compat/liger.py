@@ -29,6 +29,7 @@ if CPU:  # before triton is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import kernel_cases as cases  # noqa: E402
+import kernel_inputs as values  # noqa: E402
 
 import sft_kernels  # noqa: E402
 from sft_kernels.testing.interpreter import correct_interpreter  # noqa: E402
@@ -48,7 +49,7 @@ def difference(function: Callable[..., Any], exact: list[torch.Tensor], inputs: 
 def results(function: Callable[..., Any], inputs: list[Any]) -> list[torch.Tensor]:
     """Outputs, then gradients of the inputs that require them; on copies, since some write to their inputs."""
     copies = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x for x in inputs]
-    outputs = cases.outputs_of(function(*copies))
+    outputs = values.outputs_of(function(*copies))
     wanted = [x for x in copies if isinstance(x, torch.Tensor) and x.requires_grad]
     if not wanted:
         return [out.detach() for out in outputs]
@@ -69,7 +70,7 @@ def in_float64(inputs: list[Any]) -> list[Any]:
 
 def compared(case: cases.Case, dtype: str) -> dict[str, Any]:
     """The differences of one op, or why there is none."""
-    inputs = case.make(case.tiny, cases.Random(DTYPES[dtype], "cpu" if CPU else "cuda"))
+    inputs = case.make(case.tiny, values.Random(DTYPES[dtype], "cpu" if CPU else "cuda"))
     exact = results(case.plain, in_float64(inputs))
     row: dict[str, Any] = {"op": case.name, "dtype": dtype, "last_place": torch.finfo(DTYPES[dtype]).eps}
     row["plain"] = difference(case.plain, exact, inputs)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.attention.varlen
 from torch import Tensor
 
 from sft_kernels import cu_seqlens_from_lengths, flash_attn_varlen_func, implementations, optional
@@ -24,7 +25,7 @@ def reasons(call: Call = CALL, sinks: Tensor | None = None, **shape: Any) -> dic
 
 def test_on_the_cpu_sdpa_runs_and_the_reference_where_it_cannot() -> None:
     found = reasons()
-    assert list(found) == [*libraries.ATTEND, "triton", "sdpa", "reference"]
+    assert list(found) == [*libraries.ATTEND, "triton", "flex", "sdpa", "reference"]
     assert found["sdpa"] is None
     assert reasons(CALL._replace(left=3, right=0))["sdpa"] is None
     for call, sinks in (
@@ -102,6 +103,37 @@ def test_flash_attn_4_is_told_of_open_windows_by_none_and_gets_sinks(monkeypatch
     assert library.named["learnable_sink"].dtype == torch.bfloat16
 
 
+FLEX: dict[str, dict[str, Any]] = {
+    "causal": {"causal": True},
+    "window, softcap and sinks": {"causal": True, "window_size": (5, 0), "softcap": 2.0},
+    "both sides": {"window_size": (3, 2)},
+}
+
+
+@pytest.mark.parametrize("form", FLEX)
+def test_flex_attention_under_a_mask_of_documents_is_the_reference(form: str) -> None:
+    ends, ends_k = cu_seqlens_from_lengths([9, 0, 24]), cu_seqlens_from_lengths([11, 2, 21])
+    q, k, v = (random(total, heads, 16, seed=heads + total) for total, heads in ((33, 4), (34, 2), (34, 2)))
+    sinks = random(4, seed=3) if "sinks" in form else None
+    for ends_of_keys, keys in ((ends, slice(33)), (ends_k, slice(34))):
+        call = (q, k[keys], v[keys], ends, ends_of_keys, 24, 24)
+        with torch.no_grad():
+            found, wanted = (
+                flash_attn_varlen_func(*call, sinks=sinks, return_lse=True, backend=name, **FLEX[form])
+                for name in ("flex", "reference")
+            )
+        for actual, expected in zip(found, wanted, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_flex_attention_on_a_cpu_refuses_a_backward_pass_and_names_what_can() -> None:
+    q, k, v = (random(7, heads, 16) for heads in (2, 1, 1))
+    with pytest.raises(
+        ValueError, match=r"'flex', which cannot run here: .*no backward pass on a CPU\. .*sdpa, reference"
+    ):
+        flash_attn_varlen_func(q, k, v, ENDS, ENDS, 4, 4, backend="flex")
+
+
 def test_a_library_that_is_not_there_is_none() -> None:
     assert optional.function("no_such_library.at_all", "f") is None
     assert optional.function("math", "no_such_function") is None
@@ -109,7 +141,7 @@ def test_a_library_that_is_not_there_is_none() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", [*libraries.ATTEND, "triton", "sdpa"])
+@pytest.mark.parametrize("name", [*libraries.ATTEND, "triton", "flex", "sdpa"])
 @pytest.mark.parametrize("form", [{}, {"causal": True}, {"causal": True, "window_size": (16, 0)}], ids=str)
 def test_every_implementation_agrees_with_the_reference_on_a_gpu(name: str, form: dict[str, Any]) -> None:
     lengths = [97, 1, 200]

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -32,6 +33,23 @@ def test_all_kernels_spend_what_the_file_says() -> None:
     done = subprocess.run([sys.executable, TOOL], env=compiling, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kernels compiled, 0 differ" in done.stdout
+
+
+def test_a_kernel_that_is_compiled_for_a_number_of_tokens_is_named(gate: ModuleType) -> None:
+    class Argument(NamedTuple):
+        name: str
+        do_not_specialize: bool
+
+    def form(*arguments: Argument) -> SimpleNamespace:
+        kernel = SimpleNamespace(params=arguments, arg_names=[each.name for each in arguments])
+        return SimpleNamespace(name="toy", kernel=kernel)
+
+    right = form(Argument("n_rows", True), Argument("n_columns", False))
+    wrong = form(Argument("n_rows", True), Argument("n_tokens", False))
+    assert gate.compiling_again([right]) == []
+    assert gate.compiling_again([right, wrong]) == [
+        "toy: n_tokens changes from batch to batch; add it to do_not_specialize"
+    ]
 
 
 BEFORE = {"a": {"registers": 32, "spilled": 0}, "b": {"registers": 64, "spilled": 8}}

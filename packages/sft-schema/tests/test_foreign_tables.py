@@ -213,6 +213,7 @@ def test_our_own_keys_are_all_axolotl_names_but_a_few() -> None:
         "roles_to_train",  # axolotl has these three in an entry of `datasets` only
         "train_on_eos",
         "train_on_eot",
+        "dtype",  # TRL's
         "mask_history",  # LLaMA-Factory's
         "train_on_reasoning",
         "expand_turns",

@@ -114,7 +114,8 @@ def test_a_trl_file_that_trains_on_texts() -> None:
     assert (cfg.datasets[0].type, cfg.datasets[0].field) == ("completion", "content")
     assert (cfg.adapter, cfg.train_on_inputs, cfg.learning_rate, cfg.use_tensorboard) == (None, True, 2e-5, True)
     assert (cfg.optimizer, cfg.lr_scheduler) == ("adamw_8bit", "cosine")
-    assert {"dtype", "lr_scheduler_type", "lr_scheduler_kwargs.min_lr_rate", "push_to_hub"} <= set(left_out(found))
+    assert cfg.dtype == "bfloat16"
+    assert {"lr_scheduler_type", "lr_scheduler_kwargs.min_lr_rate", "push_to_hub"} <= set(left_out(found))
 
 
 def test_a_split_that_trl_does_not_evaluate_on_is_left_out() -> None:

@@ -52,7 +52,9 @@ BREAKS = {
     "mix_by_without_mix": "mix_by: tokens\n",
     "packing_is_off": "packing_strategy: ffd\n",
     "split_without_pieces": PACKED + "packing_strategy: bfd_split\n",
+    "held_in_bfloat16": "dtype: bfloat16\nbf16: false\n",
     "wrapped_rows_are_full": PACKED + "packing_strategy: wrapped\nmax_samples_per_pack: 4\n",
+    "steps_of_kept_order": PACKED + "packing_balance: steps\nshuffle_merged_datasets: false\n",
     "custom_without_function": dataset("type: custom"),
     "key_mapped_twice": dataset("message_property_mappings: {role: from, content: from}"),
     "val_set_size": "val_set_size: 1.5\n",
@@ -101,6 +103,7 @@ BREAKS = {
     "empty_resume_folder": "resume_from_checkpoint: ''\n",
 }
 SECOND_WAYS = (
+    ("held_in_bfloat16", "dtype: bfloat16\nfp16: true\n"),
     ("attention_not_built", "attn_implementation: flash_attention_4\n"),
     ("attention_not_built", "attn_implementation: kernels-community/flash-attn3\n"),
     ("attention_not_built", "attn_implementation: 'some/kernel@v2:forward'\n"),

@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": "Check a config and show every mistake at once.",
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
+    "estimate": "Estimate memory and time of a run on any machines.",
     "train": "Fine-tune a model as the config says.",
     "merge": "Merge a trained adapter into its base model.",
     "config": "Rewrite another system's config as one of ours.",

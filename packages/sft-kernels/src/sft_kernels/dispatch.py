@@ -21,12 +21,23 @@ from torch import Tensor
 
 from sft_kernels import env
 
-__all__ = ["Implementation", "add", "choose", "implementations", "load", "triton_reason", "use_backend"]
+__all__ = [
+    "Implementation",
+    "add",
+    "choose",
+    "implementations",
+    "load",
+    "ops",
+    "refuse_sharded",
+    "triton_reason",
+    "use_backend",
+]
 
 Reason = str | None
 
 HAS_TRITON = find_spec("triton") is not None
 PLAIN = ("reference", "sdpa")  # names of implementations in plain PyTorch
+BY_NAME_ON_CPU = ("triton", "flex")  # its interpreter, and scores written out: there for comparisons
 TRITON_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -77,6 +88,11 @@ def use_backend(name: str, *ops: str) -> Iterator[None]:
         _asked.update(before)
 
 
+def ops() -> list[str]:
+    """Names of all ops."""
+    return list(_TABLES)
+
+
 def implementations(op: str, *args: Any) -> dict[str, Reason]:
     """What could run `op` on arguments: names in order of preference, with the reason why not, or None.
 
@@ -92,8 +108,9 @@ def choose(op: str, backend: str | None, *args: Any) -> str:
     """The name of the implementation that runs `op` on arguments.
 
     Raises:
-        ValueError: the implementation asked for does not exist or cannot run here, or none can.
+        ValueError: the implementation asked for does not exist or cannot run here, or none can; or a DTensor.
     """
+    refuse_sharded(op, *args)
     name, origin = _request(op, backend)
     if name is not None:
         reason = _row(op, name).reason_not(*args)
@@ -104,10 +121,28 @@ def choose(op: str, backend: str | None, *args: Any) -> str:
             )
         return name
     for row in _table(op):
-        if row.reason_not(*args) is None and not (row.name == "triton" and _on_cpu(args)):
+        if not (row.name in BY_NAME_ON_CPU and _on_cpu(args)) and row.reason_not(*args) is None:
             _warn_of_slow(op, row.name, args)
             return row.name
     raise ValueError(f"{op}: nothing can run here: {implementations(op, *args)}")
+
+
+def refuse_sharded(op: str, *args: Any) -> None:
+    """Refuses DTensors: an op computes on what one process holds, and a part of a weight is not the weight.
+
+    Where ``fully_shard`` was applied to a module, its weights are whole tensors within its forward pass.
+
+    Raises:
+        ValueError: which op, what it was given, and what to pass.
+    """
+    for arg in args:
+        if isinstance(arg, Tensor) and hasattr(arg, "device_mesh"):
+            given: Any = arg
+            raise ValueError(
+                f"{op}: a tensor of shape {list(given.shape)} is a DTensor with placements {given.placements}; call the"
+                " op in the forward pass of the module that fully_shard was applied to, where weights are whole, or"
+                " pass .full_tensor(), or .to_local() where every process computes its own part"
+            )
 
 
 def load(op: str, name: str) -> Any:
@@ -176,7 +211,7 @@ def _row(op: str, name: str) -> Implementation:
 
 
 def _on_cpu(args: tuple[Any, ...]) -> bool:
-    """Whether triton would mean its interpreter, which is for tests: it runs when asked for, never by itself."""
+    """Whether an input is on the CPU, where some run when they are asked for and never by themselves."""
     return any(isinstance(arg, Tensor) and arg.device.type == "cpu" for arg in args)
 
 

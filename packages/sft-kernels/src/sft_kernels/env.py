@@ -1,7 +1,8 @@
 """Environment variables that choose implementations. They are read once, when the package is imported.
 
 ``SFT_KERNELS_BACKEND`` asks for an implementation of every op that has it, ``SFT_KERNELS_BACKEND_<OP>`` (such as
-``SFT_KERNELS_BACKEND_RMS_NORM``) for that of one op. ``TRITON_INTERPRET=1`` is triton's own variable.
+``SFT_KERNELS_BACKEND_RMS_NORM``) for that of one op. ``SFT_KERNELS_TILES`` is the path of a table of tiles (see
+`sft_kernels.tiles`). ``TRITON_INTERPRET=1`` is triton's own variable.
 """
 
 import os
@@ -21,3 +22,6 @@ BACKEND_OF: Final[dict[str, str]] = {
 
 INTERPRETING: Final[bool] = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether triton runs kernels in its interpreter, on the CPU."""
+
+TILES: Final[str | None] = os.environ.get("SFT_KERNELS_TILES") or None
+"""The path of a table of tiles."""

@@ -93,12 +93,9 @@ def test_an_experts_tokens_do_not_change_with_those_of_others(backend: str) -> N
     assert torch.equal(together[30:], alone)
 
 
-@pytest.mark.parametrize("backend", ["triton", "reference"])
-def test_torch_knows_the_op(backend: str) -> None:
+def test_torch_knows_the_reference() -> None:
     inputs = arguments([1, 0, 2], 2, 2, torch.float32, 1)
-    if backend == "triton":
-        inputs[2:] = [None, None, None]
-    check_registration(partial(fused, counts=[1, 0, 2], backend=backend), inputs)
+    check_registration(partial(fused, counts=[1, 0, 2], backend="reference"), inputs)
 
 
 def test_autocast_casts_as_linear_does() -> None:

@@ -66,9 +66,8 @@ def test_weights_gradients_are_summed_over_all_rows_of_a_program(monkeypatch: py
     check_op(partial(layer_norm, backend="triton"), formula, inputs(200, 65))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_torch_knows_the_op(backend: str) -> None:
-    check_registration(partial(layer_norm, backend=backend), inputs(2, 3))
+def test_torch_knows_the_reference() -> None:
+    check_registration(partial(layer_norm, backend="reference"), inputs(2, 3))
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -130,13 +130,9 @@ def test_the_reference_has_the_bits_of_modeling_code(casting: str) -> None:
     assert (close != expected).double().mean() < 0.01  # where the order of a sum tips a rounding
 
 
-@pytest.mark.parametrize(("backend", "casting"), [("triton", "llama"), ("triton", "gemma"), ("reference", "llama")])
-def test_torch_knows_the_op(backend: str, casting: str) -> None:
-    bound = {"eps": EPS, "casting": casting, "backend": backend}
-    if casting == "gemma":
-        check_registration(partial(rms_norm, offset=1.0, **bound), [random(3, 5), random(5, seed=1)])
-    else:
-        check_registration(partial(add_rms_norm, **bound), [random(3, 5), random(3, 5, seed=2), random(5, seed=1)])
+def test_torch_knows_the_reference() -> None:
+    op = partial(add_rms_norm, eps=EPS, backend="reference")
+    check_registration(op, [random(3, 5), random(3, 5, seed=2), random(5, seed=1)])
 
 
 def test_a_compiled_function_follows_use_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,9 +146,9 @@ def test_lengths_of_vectors_are_kept(tokens: int, q_heads: int, pairs: int, rest
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_torch_knows_the_op(backend: str) -> None:
     q, k = heads(1, 2, 2, 2), heads(1, 1, 2, 2, seed=1)
-    check_registration(partial(apply_rotary_pos_emb, backend=backend), [q, k, *twice(1, 2, 1)])
     positions = torch.tensor([[0, 1]], device=q.device)
     if backend == "reference":
+        check_registration(partial(apply_rotary_pos_emb, backend=backend), [q, k, *twice(1, 2, 1)])
         check_registration(partial(rope_cached, backend=backend), [q, k, *angles(3, 1), positions])
     x = random(1, 3, 2, 6, grad=False)
     torch.library.opcheck(torch.ops.sft_kernels.rope_rotate_, (x, *twice(1, 3, 2), None, False, False, backend))

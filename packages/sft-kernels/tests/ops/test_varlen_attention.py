@@ -1,6 +1,8 @@
 """Varlen attention in triton against the formula written out, in every form that models ask for."""
 
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from torch import Tensor
 
 from sft_kernels import cu_seqlens_from_lengths, flash_attn_varlen_func
 from sft_kernels.ops.varlen_attention import triton as kernels
+from sft_kernels.ops.varlen_attention.tune import tune
 from sft_kernels.testing import check_op, check_registration
 from sft_kernels.testing.inputs import random
+from sft_kernels.tiles import KERNELS, SHIPPED, Tile, read_tiles, use_tiles, write_tiles
 
 FORMS: dict[str, dict[str, Any]] = {
     "causal": {"causal": True},
@@ -101,7 +105,9 @@ def test_low_precision_is_as_accurate_as_plain_pytorch(dtype: torch.dtype) -> No
     check(inputs([3, 18], [3, 18], dtype=dtype, sinks=True), form, factor=3.0)
 
 
-@pytest.mark.parametrize(("heads", "dims"), [((2, 2), (40, 16)), ((3, 1), (8, 24)), ((1, 1), (64, 80))], ids=str)
+@pytest.mark.parametrize(
+    ("heads", "dims"), [((2, 2), (40, 16)), ((3, 1), (8, 24)), ((1, 1), (64, 80)), ((1, 1), (256, 256))], ids=str
+)
 def test_heads_and_widths(heads: tuple[int, int], dims: tuple[int, int]) -> None:
     check(inputs([9], [9], heads, dims), {"causal": True})
 
@@ -166,11 +172,10 @@ def test_the_lse_may_be_used_alone() -> None:
     check_op(lambda *x: ours(*x, **form)[1], lambda *x: formula(*x, **form)[1], given, factor=4.0)
 
 
-@pytest.mark.parametrize("backend", ["triton", "reference"])
-def test_torch_knows_the_op(backend: str) -> None:
+def test_torch_knows_the_reference() -> None:
     q, k, v, sinks, *_ = inputs([2, 3], [2, 3], dims=(3, 2), sinks=True)
     ends = boundaries([2, 3])
-    form = {"causal": True, "window_size": (1, 0), "softcap": 2.0, "return_lse": True, "backend": backend}
+    form = {"causal": True, "window_size": (1, 0), "softcap": 2.0, "return_lse": True, "backend": "reference"}
 
     def call(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> Any:
         return flash_attn_varlen_func(q, k, v, ends, ends, 3, 3, sinks=sinks, **form)
@@ -208,12 +213,28 @@ def test_every_block_of_every_document_has_a_number(starts: list[int], block: in
 
 
 def test_tiles_exist_for_every_width_that_is_promised() -> None:
-    for kind in kernels.TILES.values():
-        assert sorted(kind) == [64, 128, 256]
+    for kernel, dtype, width, capability in product(
+        KERNELS, ("bfloat16", "float16"), (64, 128, 256), ("8.0", "9.0", "10.0")
+    ):
+        assert f"{kernel}/{dtype}/{width}/{capability}" in read_tiles(SHIPPED)
     names = [form.name for form in kernels.specialisations()]
     assert {
         f"varlen_attention_{kernel}_{width}" for kernel in ("forward", "dq", "dkv") for width in (64, 128, 256)
     } <= {*names}
+
+
+def test_tuning_writes_the_fastest_tiles_and_they_are_used(tmp_path: Path) -> None:
+    table, candidates = tmp_path / "tiles.json", [kernels.SMALL, Tile(64, 32, 4, 1)]
+    write_tiles(table, {"varlen_attention_forward/float64/64/9.0": (16, 16, 4, 1)})
+    how = {"heads": 2, "kv_heads": 1, "width": 8, "dtype": torch.float32, "lengths": [20, 3]}
+    found = tune(table, candidates=candidates, **how)
+    assert read_tiles(table) == found | {"varlen_attention_forward/float64/64/9.0": (16, 16, 4, 1)}
+    assert set(found.values()) <= {*candidates}
+    device = random(1).device
+    with use_tiles(table):
+        assert kernels.tiles(device, torch.float32, 8) == tuple(found.values())
+        check(inputs([5, 18], [5, 18]), {"causal": True})
+    assert kernels.tiles(device, torch.float32, 8) != tuple(found.values())
 
 
 def test_no_new_program_is_compiled_when_the_number_of_tokens_changes() -> None:

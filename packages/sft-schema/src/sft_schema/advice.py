@@ -154,6 +154,12 @@ def _model_size(cfg: SftConfig) -> Iterator[Advice]:
         yield Advice("adapter_for_size", ("adapter",), "none", usual, message)
 
 
+def _small_updates(cfg: SftConfig) -> Iterator[Advice]:
+    if cfg.dtype == "bfloat16" and cfg.adapter is None:
+        message = "all weights are trained in bfloat16: updates below 1/256 of a weight are lost to rounding"
+        yield Advice("trained_in_bfloat16", ("dtype",), "bfloat16", "auto", message)
+
+
 def _warmup(cfg: SftConfig) -> Iterator[Advice]:
     if cfg.max_steps is not None and cfg.warmup_steps >= cfg.max_steps:
         message = f"the run ends at step {cfg.max_steps}, before the learning rate has reached its peak"
@@ -171,6 +177,7 @@ _CHECKS: tuple[Callable[[SftConfig], Iterator[Advice]], ...] = (
     _lora_alpha,
     _optimizer,
     _model_size,
+    _small_updates,
     _warmup,
     _evaluations,
 )

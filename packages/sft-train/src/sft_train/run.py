@@ -25,7 +25,7 @@ from sft_train.checkpoint import (
     refuse_leftovers,
     run_identity,
 )
-from sft_train.compute import Compute, resolve_compute, set_float32_products
+from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
 from sft_train.context import check_shared_rows
 from sft_train.evaluate import Examiner
 from sft_train.model import (
@@ -125,6 +125,7 @@ def _adapted(
     """The model with its adapter and with fused layers, and which these are."""
     freeze_others(model, cfg)
     adapted = add_adapter(model, cfg)
+    hold_trained_in_float32(adapted, cfg)
     return adapted, fuse_layers(adapted, cfg, compute)
 
 

@@ -92,7 +92,7 @@ def test_every_strategy_reaches_the_rows_that_are_trained(strategy: str) -> None
 def test_balanced_steps_hold_the_rows_that_they_held(
     strategy: str, micro: int, accumulation: int, processes: int, epoch: int
 ) -> None:
-    lengths, cfg = np.tile(LENGTHS, 3), packing(packing_strategy=strategy)
+    lengths, cfg = np.tile(LENGTHS, 3), packing(packing_strategy=strategy, packing_balance="attention")
     per_step = micro * accumulation * processes
     found: list[list[list[str]]] = []
     for balanced in (False, True):
@@ -109,6 +109,30 @@ def test_balanced_steps_hold_the_rows_that_they_held(
                 steps[step] = steps[step] + [str(row.tolist()) for batch in held for row in batch]
         found.append([sorted(step) for step in steps])
     assert found[0] == found[1]
+
+
+@given(
+    st.integers(0, 3), st.sampled_from([(1, 1, 6), (1, 6, 1), (2, 3, 1), (1, 3, 2), (1, 2, 3), (3, 1, 2), (3, 2, 1)])
+)
+def test_steps_of_like_rows_are_the_same_for_any_division(epoch: int, division: tuple[int, int, int]) -> None:
+    """Six rows make a step, whoever computes them."""
+    lengths, (processes, accumulation, micro) = np.tile(LENGTHS, 5), division
+    cfg = packing(packing_balance="steps")
+    held: list[list[str]] = []
+    for process in range(processes):
+        rows = EpochRows(lengths, cfg, micro_batch_size=micro, process=process, processes=processes)
+        rows.balance(accumulation)
+        rows.start_epoch(epoch)
+        for step in range(rows.steps(accumulation)):
+            held += [[]] * (step + 1 - len(held))
+            count = min(accumulation, len(rows) - step * accumulation)
+            batches = rows.of_step(step, accumulation, count)
+            held[step] = held[step] + [str(row.tolist()) for batch in batches for row in batch if len(row)]
+    alone = EpochRows(lengths, cfg, micro_batch_size=6)
+    alone.balance(1)
+    alone.start_epoch(epoch)
+    wanted = [[str(row.tolist()) for row in batch] for batch in alone]
+    assert [sorted(step) for step in held] == [sorted(step) for step in wanted]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -1,6 +1,6 @@
 """Pack: lengths to a plan of rows."""
 
-from sft_data.pack.balance import attention_cost, deal_evenly
+from sft_data.pack.balance import attention_cost, deal_evenly, steps_alike
 from sft_data.pack.by_room import best_fit_decreasing, shortest_pack_first
 from sft_data.pack.cut import lost_labels
 from sft_data.pack.first_fit import first_fit_decreasing
@@ -19,4 +19,5 @@ __all__ = [
     "pack_stream",
     "plan_packs",
     "shortest_pack_first",
+    "steps_alike",
 ]

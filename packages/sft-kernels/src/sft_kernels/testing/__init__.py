@@ -4,7 +4,7 @@ Triton kernels run on the CPU where ``TRITON_INTERPRET=1`` is set before triton 
 `sft_kernels.testing.interpreter.correct_interpreter` first.
 """
 
-from sft_kernels.testing.check import check_op, check_registration, poisoned_memory
+from sft_kernels.testing.check import check_accuracy, check_op, check_registration, poisoned_memory
 from sft_kernels.testing.tolerance import assert_as_accurate
 
-__all__ = ["assert_as_accurate", "check_op", "check_registration", "poisoned_memory"]
+__all__ = ["assert_as_accurate", "check_accuracy", "check_op", "check_registration", "poisoned_memory"]

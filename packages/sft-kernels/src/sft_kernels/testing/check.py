@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sft_kernels.testing.tolerance import assert_as_accurate
 
-__all__ = ["check_op", "check_registration", "poisoned_memory"]
+__all__ = ["check_accuracy", "check_op", "check_registration", "poisoned_memory", "raw_calls"]
 
 Function = Callable[..., Tensor | tuple[Tensor, ...]]
 Results = tuple[list[Tensor], list[Tensor | None]]
@@ -40,47 +40,61 @@ def check_op(
     before = [x.detach().clone() if isinstance(x, Tensor) else x for x in inputs]
     with poisoned_memory():
         outputs, gradients = _run(function, inputs)
-        again = _run(function, inputs)
+        again = _run(function, inputs, twice=False)
     for old, new in zip(before, inputs, strict=True):
         assert not isinstance(new, Tensor) or torch.equal(old, new), "the op wrote to an input"
     _assert_same((outputs, gradients), again, "a second run")
     found = [(outputs, gradients)]
     for layout in (_padded_rows, _every_other):
-        strided = _run(function, _each(inputs, layout), layout)
+        strided = _run(function, _each(inputs, layout), layout, twice=False)
         if products:
             found.append(strided)
         else:
             _assert_same((outputs, gradients), strided, f"{layout.__name__} inputs")
-    plain, exact = _run(reference, inputs), _run(reference, _each(inputs, Tensor.double))
-    names = [f"output {i}" for i in range(len(outputs))] + [f"gradient of input {i}" for i in _differentiable(inputs)]
-    for each in found:
-        _assert_accurate(names, each, plain, exact, factor)
+    _assert_accurate(found, reference, inputs, factor)
 
 
-def _assert_accurate(names: list[str], found: Results, plain: Results, exact: Results, factor: float) -> None:
-    results = (found[0] + found[1], plain[0] + plain[1], exact[0] + exact[1])
-    for name, actual, low, right in zip(names, *results, strict=True):
-        assert (actual is None) == (right is None), f"{name} is missing, or should be"
-        if actual is not None and low is not None and right is not None:
-            assert_as_accurate(name, actual, low, right, factor)
+def check_accuracy(function: Function, reference: Function, inputs: Sequence[Any], *, factor: float = 2.0) -> None:
+    """What `check_op` checks of accuracy, on poisoned memory, with one pass each way: for inputs that take long."""
+    with poisoned_memory():
+        found = _run(function, inputs, twice=False)
+    _assert_accurate([found], reference, inputs, factor)
+
+
+def _assert_accurate(found: list[Results], reference: Function, inputs: Sequence[Any], factor: float) -> None:
+    plain, exact = (_run(reference, x, twice=False) for x in (inputs, _each(inputs, Tensor.double)))
+    names = [f"output {i}" for i in range(len(plain[0]))] + [f"gradient of input {i}" for i in _differentiable(inputs)]
+    for outputs, gradients in found:
+        results = (outputs + gradients, plain[0] + plain[1], exact[0] + exact[1])
+        for name, actual, low, right in zip(names, *results, strict=True):
+            assert (actual is None) == (right is None), f"{name} is missing, or should be"
+            if actual is not None and low is not None and right is not None:
+                assert_as_accurate(name, actual, low, right, factor)
 
 
 def check_registration(function: Function, inputs: Sequence[Any]) -> None:
     """Checks on small inputs what torch has to know of an op; raises what torch raises.
 
-    ``gradcheck`` in float64; ``opcheck`` of every raw op of this package that the op and its backward pass call;
-    and ``torch.compile`` of the whole as one graph, with the same bits as without.
+    ``gradcheck`` in float64, where an input requires a gradient; ``opcheck`` of every raw op of this package that the
+    op and its backward pass call; and ``torch.compile`` of the whole as one graph, with the same bits as without.
     """
     wide = _each(inputs, Tensor.double)
-    assert torch.autograd.gradcheck(function, wide)
-    with _Recorder() as recorder:
-        eager = _run(function, inputs)
-    assert recorder.calls, "the op calls no raw op of sft_kernels"
-    for raw, args in recorder.calls:
+    # in random directions: in triton's interpreter each run takes long, and the full way takes two for every element
+    assert not _differentiable(wide) or torch.autograd.gradcheck(function, wide, fast_mode=True)
+    eager = _run(function, inputs, twice=False)
+    for raw, args in raw_calls(function, inputs):
         torch.library.opcheck(raw, args)
     torch.compiler.reset()
     compiled = torch.compile(lambda *args: function(*args), backend="aot_eager", fullgraph=True)
-    _assert_same(eager, _run(compiled, inputs), "under torch.compile")
+    _assert_same(eager, _run(compiled, inputs, twice=False), "under torch.compile")
+
+
+def raw_calls(function: Function, inputs: Sequence[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The raw ops of this package that an op and its backward pass call, with copies of their arguments."""
+    with _Recorder() as recorder:
+        _run(function, inputs, twice=False)
+    assert recorder.calls, "the op calls no raw op of sft_kernels"
+    return recorder.calls
 
 
 @contextmanager
@@ -111,8 +125,13 @@ class _Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _run(function: Function, inputs: Sequence[Any], layout: Callable[[Tensor], Tensor] = Tensor.clone) -> Results:
-    """Outputs, and gradients of the inputs that require them, in a random direction that is always the same."""
+def _run(
+    function: Function, inputs: Sequence[Any], layout: Callable[[Tensor], Tensor] = Tensor.clone, *, twice: bool = True
+) -> Results:
+    """Outputs, and gradients of the inputs that require them, in a random direction that is always the same.
+
+    With `twice`, a second backward pass has to give them again.
+    """
     produced = function(*inputs)
     outputs = list(produced) if isinstance(produced, tuple) else [produced]
     wanted = [inputs[i] for i in _differentiable(inputs)]
@@ -120,10 +139,11 @@ def _run(function: Function, inputs: Sequence[Any], layout: Callable[[Tensor], T
     if not wanted or not ends:
         return [out.detach() for out in outputs], [None] * len(wanted)
     directions = [layout(_direction(out)) for out in ends]
-    first = torch.autograd.grad(ends, wanted, directions, retain_graph=True, allow_unused=True)
-    second = torch.autograd.grad(ends, wanted, directions, allow_unused=True)
+    first = torch.autograd.grad(ends, wanted, directions, retain_graph=twice, allow_unused=True)
     kept = [out.detach() for out in outputs]
-    _assert_same((kept, list(first)), (kept, list(second)), "a second backward pass")
+    if twice:
+        second = torch.autograd.grad(ends, wanted, directions, allow_unused=True)
+        _assert_same((kept, list(first)), (kept, list(second)), "a second backward pass")
     return kept, list(first)
 
 

@@ -18,9 +18,9 @@ class PackingSection(Section):
         "bfd",
     )
     max_samples_per_pack: int | None = setting("Most samples in a row; without it as many as fit.", None, ge=2)
-    packing_balance: Literal["none", "attention"] = setting(
+    packing_balance: Literal["none", "attention", "steps"] = setting(
         "Which process computes which rows of a step: as they come, or so that their costs of attention (squared "
-        "lengths) are even.",
+        "lengths) are even; `steps` also exchanges rows between steps, so that those of a step cost alike.",
         "none",
     )
     excess_length_strategy: Literal["raise", "drop", "truncate", "truncate_history", "split"] = setting(

@@ -26,12 +26,15 @@ def accumulation_steps(cfg: BatchSection) -> int:
 
 
 class PrecisionSection(Section):
-    """Number formats. Weights are float32 in any case."""
+    """Number formats."""
 
-    bf16: Literal["auto"] | bool = setting(
-        "Compute in bfloat16 over float32 weights; auto does so where the GPU can.", "auto"
+    bf16: Literal["auto"] | bool = setting("Compute in bfloat16; auto does so where the GPU can.", "auto")
+    fp16: bool = setting("Compute in float16 with loss scaling; CUDA only.", False)
+    dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "What weights are held in: `auto` is float32 for those that are trained, and what the run computes in for the "
+        "frozen ones under an adapter; `bfloat16` is for all but an adapter's, which loses small updates.",
+        "auto",
     )
-    fp16: bool = setting("Compute in float16 with loss scaling over float32 weights; CUDA only.", False)
     tf32: Literal["auto"] | bool = setting(
         "Allow GPUs to shorten float32 factors to TensorFloat-32; auto and true do so where the GPU can.", False
     )

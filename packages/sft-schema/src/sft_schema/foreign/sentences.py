@@ -72,7 +72,10 @@ BATCH_SEARCH = ("the batch size is not searched for", "remove it and lower `micr
 
 # Numbers, memory and kernels
 FLOAT8 = ("training in float8 is not implemented", "write `bf16: auto`")
-FLOAT32 = ("weights are kept in float32, and `bf16` says what is computed in", "remove it and write `bf16: auto`")
+FLOAT32 = (
+    "`dtype` says what weights are held in, and `bf16` what is computed in",
+    "write `dtype: auto`, `float32` or `bfloat16`",
+)
 KERNELS = (
     "this kernel is not implemented",
     "remove it: the model's own layers are used, which gives the same numbers",

@@ -151,6 +151,7 @@ VALUES: dict[str, Judge] = {
     "attn_implementation": _ATTENTION,
     "bf16": choice({"full": Rewrite({"bf16": True})}),
     "chat_template": _template,
+    "dtype": _number_format("dtype", but=("float16",)),
     "eval_causal_lm_metrics": subset("eval_causal_lm_metrics", ("exact_match",), "only exact_match is computed"),
     "eval_steps": whole_steps("eval_steps"),
     "gradient_checkpointing": choice({"offload unsloth": Rewrite(_OFFLOADED), "offload_disk": _TO_DISK}),

@@ -36,7 +36,7 @@ _WHEN_SET = (
 """Settings that are off when they are empty, and then not part of the identity."""
 
 
-_WHEN_CHANGED = ("packing_strategy", "max_samples_per_pack", "packing_balance")
+_WHEN_CHANGED = ("packing_strategy", "max_samples_per_pack", "packing_balance", "dtype")
 """Settings that are part of the identity where they are not the default: older checkpoints do not know them."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,15 +23,13 @@ from sft_train.model.quantise import settle_quantised
 def load_model(
     cfg: ModelSection, seed: int, compute: Compute, quantised: BitsAndBytesConfig | None = None
 ) -> PreTrainedModel:
-    """The base model with float32 weights, on the CPU; a quantised one on the device of this process.
-
-    The optimizer updates float32 weights whatever the model computes in: small updates are lost in bfloat16.
+    """The base model in `compute.weights`, on the CPU; a quantised one on the device of this process.
 
     Args:
         cfg: which model, and which attention.
         seed: decides the weights when `reinit_weights` is set.
         compute: device and number format of the run.
-        quantised: see `quantisation`; None loads all weights in float32.
+        quantised: see `quantisation`; None quantises nothing.
 
     Returns:
         The model; weights come from safetensors files only.
@@ -43,7 +40,7 @@ def load_model(
     prepare_backend(cfg.attn_implementation, compute)
     set_seed(seed)
     try:
-        model, missing = _random(cfg) if cfg.reinit_weights else _pretrained(cfg, quantised)
+        model, missing = _random(cfg, compute) if cfg.reinit_weights else _pretrained(cfg, compute, quantised)
     except (OSError, ValueError, ImportError) as error:
         fix = "give a hub id, or a folder with config.json and safetensors files"
         raise _refused(cfg, "model_not_loaded", f"{cfg.base_model!r} cannot be loaded: {error}", fix) from error
@@ -64,26 +61,28 @@ def _class_of(cfg: ModelSection) -> Any:
     return AutoModelForCausalLM if cfg.processor_type is None else AutoModelForImageTextToText
 
 
-def _random(cfg: ModelSection) -> tuple[PreTrainedModel, set[str]]:
+def _random(cfg: ModelSection, compute: Compute) -> tuple[PreTrainedModel, set[str]]:
     config = AutoConfig.from_pretrained(
         cfg.base_model, revision=cfg.revision_of_model, trust_remote_code=cfg.trust_remote_code
     )
     model = _class_of(cfg).from_config(
         config,
-        dtype=torch.float32,
+        dtype=compute.weights,
         attn_implementation=cfg.attn_implementation,
         trust_remote_code=cfg.trust_remote_code,
     )
     return model, set()
 
 
-def _pretrained(cfg: ModelSection, quantised: BitsAndBytesConfig | None) -> tuple[PreTrainedModel, set[str]]:
+def _pretrained(
+    cfg: ModelSection, compute: Compute, quantised: BitsAndBytesConfig | None
+) -> tuple[PreTrainedModel, set[str]]:
     loaded: tuple[PreTrainedModel, dict[str, Any]] = _class_of(cfg).from_pretrained(
         cfg.base_model,
         revision=cfg.revision_of_model,
         trust_remote_code=cfg.trust_remote_code,
         use_safetensors=True,  # the other format is a pickle, which can run code when read
-        dtype=torch.float32,
+        dtype=compute.weights,
         attn_implementation=cfg.attn_implementation,
         output_loading_info=True,
         **({} if quantised is None else {"quantization_config": quantised}),

@@ -26,9 +26,9 @@ _DTYPES = {
 
 
 def quantisation(cfg: QuantisationSection, compute: Compute) -> BitsAndBytesConfig | None:
-    """What the base model's linear layers become when it is loaded; None leaves them in float32.
+    """What the base model's linear layers become when it is loaded; None leaves them as they are.
 
-    The rest stays in float32 as in other runs: norms, embeddings, the head, and what `llm_int8_skip_modules`
+    The rest is loaded as in other runs: norms, embeddings, the head, and what `llm_int8_skip_modules`
     names. So nothing is left to do of what peft's `prepare_model_for_kbit_training` does: it casts these to
     float32, freezes the model (as every adapter does), and makes inputs require gradients for re-entrant
     checkpointing, which is not used here.

@@ -16,6 +16,7 @@ from torch import nn
 
 from sft_schema import BACKENDS, ConfigError, Issue, SftConfig, TrainingError
 from sft_schema.attention import sharing_setting
+from sft_train.compute import holds_halves
 from sft_train.loss import ForwardCall, logits_at
 from sft_train.trainer.not_finite import first_not_finite
 
@@ -41,7 +42,8 @@ def check_isolation(model: nn.Module, cfg: SftConfig, call: ForwardCall) -> None
     if sharing_setting(cfg) is None:
         return
     attn_implementation = cfg.attn_implementation
-    dtype = "bfloat16" if BACKENDS[attn_implementation].attn_needs_dtype_cast else "float32"
+    halves = BACKENDS[attn_implementation].attn_needs_dtype_cast or holds_halves(model)
+    dtype = "bfloat16" if halves else "float32"
     difference = _difference(model, call, dtype)
     if difference <= _LIMIT[dtype]:
         return

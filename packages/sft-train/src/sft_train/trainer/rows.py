@@ -9,7 +9,8 @@ processes and two accumulation steps:
     process 1   r1      r3      r5      (none: a blank row that trains nothing)
 
 The Trainer's own way would train r0 a second time at the end to fill the gap. With `packing_balance: attention` the
-rows of a step are the same ones, in an order that gives every process as much to do.
+rows of a step are the same ones, in an order that gives every process as much to do; with `steps` rows are exchanged
+between steps first, which depends on the rows of a step and not on who computes them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from sft_data import SampleStore, collate, pack_row, plan_packs
-from sft_data.pack import attention_cost, deal_evenly
+from sft_data.pack import attention_cost, deal_evenly, steps_alike
 from sft_schema import IGNORE_INDEX
 from sft_schema.config import PackingSection
 from sft_schema.record import PackedRow, PackPlan
@@ -86,14 +87,18 @@ class EpochRows(Sampler[list[Samples]]):
         self.plan: PackPlan = self._planned(0)
 
     def balance(self, accumulation: int) -> None:
-        """From now on the rows of each step of `accumulation` micro batches are dealt out evenly; see `deal_evenly`."""
+        """From now on steps of `accumulation` micro batches are balanced as `packing_balance` says."""
         self._accumulation = accumulation
         self.plan = self._planned(self._epoch)
 
     def _planned(self, epoch: int) -> PackPlan:
         plan = plan_packs(self._lengths, self._cfg, epoch=epoch, shuffle=self._shuffle)
-        if self._accumulation is None:
+        if self._accumulation is None or self._cfg.packing_balance == "none":
             return plan
+        if self._cfg.packing_balance == "steps":
+            rows_per_step = self._micro_batch_size * self._accumulation * self._processes
+            cost = attention_cost(plan, self._lengths)
+            plan = steps_alike(plan, cost, rows_per_step=rows_per_step, seed=self._cfg.seed, epoch=epoch)
         return deal_evenly(
             plan,
             attention_cost(plan, self._lengths),

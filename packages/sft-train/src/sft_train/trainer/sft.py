@@ -295,7 +295,7 @@ def _rows(cfg: SftConfig, prepared: Prepared, mesh: ContextMesh) -> EpochRows:
         processes=mesh.data_processes,
         shuffle=cfg.shuffle_merged_datasets,
     )
-    if cfg.packing_balance == "attention":
+    if cfg.packing_balance != "none":
         rows.balance(cfg.gradient_accumulation_steps)
     return rows
 

@@ -36,7 +36,7 @@ def _capped(x, scale, softcap, CAPPED: tl.constexpr, ACC: tl.constexpr):
     return z
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _forward(
     logits_ptr,
     target_ptr,
@@ -95,7 +95,7 @@ def _forward(
     tl.store(out + 3 * n_rows, log_sum - moment / weight if ENTROPY else moment)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _backward(
     logits_ptr,
     target_ptr,

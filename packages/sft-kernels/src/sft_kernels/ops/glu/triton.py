@@ -67,7 +67,7 @@ def _place(n_rows, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     return rows[:, None], columns[None, :], (rows < n_rows)[:, None] & (columns < n_columns)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _forward(
     gate_ptr,
     up_ptr,
@@ -95,7 +95,7 @@ def _forward(
     tl.store(y_ptr + rows * n_columns + columns, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _backward(
     grad_ptr,
     gate_ptr,

@@ -94,7 +94,7 @@ def _weights(
     x_ptr,
     out_ptr,
     offsets_ptr,
-    n_rows,
+    n_out,
     n_columns,
     grad_stride,
     x_stride,
@@ -111,13 +111,13 @@ def _weights(
     for start in range(tl.load(offsets_ptr + expert), end, INNER):
         token = start + tl.arange(0, INNER)
         place = token.to(tl.int64)
-        grad_mask = (row < n_rows)[:, None] & (token < end)[None, :]
+        grad_mask = (row < n_out)[:, None] & (token < end)[None, :]
         grad = tl.load(grad_ptr + place[None, :] * grad_stride + row[:, None], mask=grad_mask, other=0.0)
         x_mask = (token < end)[:, None] & (column < n_columns)[None, :]
         x = tl.load(x_ptr + place[:, None] * x_stride + column[None, :], mask=x_mask, other=0.0)
         total = _dot(grad, x, total, ACC)
-    out_ptr += (expert * n_rows + row[:, None]) * n_columns + column[None, :]
-    mask = (row < n_rows)[:, None] & (column < n_columns)[None, :]
+    out_ptr += (expert * n_out + row[:, None]) * n_columns + column[None, :]
+    mask = (row < n_out)[:, None] & (column < n_columns)[None, :]
     tl.store(out_ptr, total.to(out_ptr.dtype.element_ty), mask=mask)
 
 

@@ -21,7 +21,7 @@ def _load(ptr, rows, columns, stride, mask, ACC: tl.constexpr):
     return tl.load(ptr + rows[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(ACC)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _forward(
     x_ptr,
     weight_ptr,
@@ -55,7 +55,7 @@ def _forward(
     tl.store(rstd_ptr + rows, rstd, mask=rows < n_rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _backward(
     grad_ptr,
     x_ptr,

@@ -181,6 +181,7 @@ def _prepared(  # noqa: PLR0913
 ) -> tuple[Operands, Tensor, Part]:
     """Operands of one dtype, coded targets, and which part of the vocabulary they are about."""
     low_x = low_weight = None
+    dispatch.refuse_sharded("linear_cross_entropy", hidden, weight, target, bias, *(() if lora is None else lora))
     if lora is not None:
         seen = hidden if lora.hidden is None else lora.hidden
         low_x, low_weight = torch.nn.functional.linear(seen, lora.a) * lora.scaling, lora.b

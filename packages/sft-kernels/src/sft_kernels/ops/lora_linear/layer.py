@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sft_kernels import dispatch
 from sft_kernels.ops.dequantize import QuantState, dequantize
 from sft_kernels.registration import autocast_inputs
 
@@ -48,6 +49,7 @@ def prepared(name: str, x: Tensor, layer: Projection) -> Projection:
         ValueError: see `lora_linear`.
     """
     weight, a, b, bias = layer.weight, layer.a, layer.b, layer.bias
+    dispatch.refuse_sharded(name, x, weight, a, b, bias)
     state = None if layer.quant_state is None else QuantState.of(layer.quant_state)
     if state is None:
         weight: Any = autocast_inputs(weight)[0]

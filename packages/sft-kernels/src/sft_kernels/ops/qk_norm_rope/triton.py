@@ -131,7 +131,7 @@ def _columns(n_pairs, PAIRS: tl.constexpr, PASS: tl.constexpr, INTERLEAVED: tl.c
     return pair, first, second, rest, pair < n_pairs
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tokens", "n_positions", "positions_stride_b"])
 def _forward(
     q_ptr, k_ptr, q_out_ptr, k_out_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, positions_ptr,
     n_tokens, n_columns, n_pairs, n_positions, q_heads, k_heads,
@@ -181,7 +181,7 @@ def _keep(partial_ptr, which, n_columns, a, b, c, first, second, rest, inside, P
         tl.store(row + rest, c, mask=rest < n_columns)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_batches", "n_tokens", "n_positions", "positions_stride_b"])
 def _backward(
     grad_q_ptr, grad_k_ptr, q_ptr, k_ptr, dq_ptr, dk_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, positions_ptr,
     partial_ptr, n_batches, n_tokens, n_columns, n_pairs, n_positions, q_heads, k_heads,

@@ -73,7 +73,7 @@ def _rstd(x, eps, n_columns, CASTING: tl.constexpr, DTYPE: tl.constexpr, ACC: tl
     return 1.0 / tl.sqrt(tl.sum(x * x, 1) / n_columns + tl.cast(eps, ACC))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _forward(
     x_ptr,
     residual_ptr,
@@ -112,7 +112,7 @@ def _forward(
     tl.store(rstd_ptr + rows, rstd, mask=rows < n_rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def _backward(
     grad_ptr,
     grad_total_ptr,

@@ -91,7 +91,7 @@ def _turn(
             tl.store(y + rest[None, :], tl.load(x + rest[None, :], mask=kept, other=0.0), mask=kept)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tokens", "n_positions", "positions_stride_b"])
 def _rotate(
     q_ptr,
     k_ptr,

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from sft_kernels import dispatch
 from sft_kernels.launch import accumulator
-from sft_kernels.ops.varlen_attention import libraries, sdpa
+from sft_kernels.ops.varlen_attention import flex, libraries, sdpa
 from sft_kernels.ops.varlen_attention.call import OP, Boundaries, Call
 from sft_kernels.registration import RawOp, define
 
@@ -82,7 +82,7 @@ def _fake_backward(dout, dlse, q, k, v, sinks, cu_q, cu_k, out, lse, scale, soft
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), dsinks
 
 
-_DIFFERENTIABLE = {**libraries.ATTEND, "sdpa": sdpa.attend}
+_DIFFERENTIABLE = {**libraries.ATTEND, "flex": flex.attend, "sdpa": sdpa.attend}
 """Those that torch or their library differentiates; the others have a forward and a backward pass of our own."""
 
 _HOW = "float scale, float softcap, int left, int right"
@@ -104,6 +104,7 @@ dispatch.add(
     OP,
     *(dispatch.Implementation(name, reason, f"{__name__}.libraries") for name, reason in libraries.REASON_NOT.items()),
     dispatch.Implementation("triton", _triton_reason, f"{__name__}.triton"),
+    dispatch.Implementation("flex", flex.reason_not, f"{__name__}.flex"),
     dispatch.Implementation("sdpa", sdpa.reason_not, f"{__name__}.sdpa"),
     dispatch.Implementation("reference", _never, f"{__name__}.reference"),
 )

@@ -24,20 +24,12 @@ import triton.language as tl
 from torch import Tensor
 
 from sft_kernels.launch import Specialisation, accumulator
+from sft_kernels.tiles import KERNELS, Tile, key_of, tile_of
 
 __all__ = ["backward", "forward", "specialisations"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-
-
-class Tile(NamedTuple):
-    """What a program works on at once."""
-
-    queries: int
-    keys: int
-    warps: int
-    stages: int
 
 
 class Tiles(NamedTuple):
@@ -48,34 +40,16 @@ class Tiles(NamedTuple):
     dkv: Tile
 
 
-INTERPRETED = Tiles(*[Tile(16, 16, 4, 2)] * 3)  # small, so that small inputs have several blocks
-# By kind of GPU and width of a head. Chosen for what the gate reports: next to no spills, and wgmma on Hopper, which
-# wants 64 rows for each group of four warps. No GPU has timed them yet.
-TILES: dict[str, dict[int, Tiles]] = {
-    "hopper": {
-        64: Tiles(Tile(128, 128, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 2)),
-        128: Tiles(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 2)),
-        256: Tiles(Tile(128, 64, 8, 2), Tile(128, 32, 8, 2), Tile(32, 32, 8, 2)),
-    },
-    "ampere": {
-        64: Tiles(Tile(128, 64, 4, 3), Tile(64, 64, 4, 3), Tile(32, 64, 4, 2)),
-        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
-        256: Tiles(Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(32, 32, 8, 2)),
-    },
-}
-SMALL = Tiles(*[Tile(32, 32, 4, 1)] * 3)  # of float32 and float64, and where shared memory is short
+# Shipped tiles (tiles.json) were chosen for what the gate reports: next to no spills, and wgmma on Hopper, which wants
+# 64 rows for each group of four warps. No GPU has timed them yet.
+INTERPRETED = Tile(16, 16, 4, 2)  # small, so that small inputs have several blocks
+SMALL = Tile(32, 32, 4, 1)  # of float32 and float64, and where shared memory is short
 
 
-def tiles(device: torch.device, itemsize: int, width: int) -> Tiles:
-    """The tiles for a head of `width` (a power of two) elements of `itemsize` bytes."""
-    if device.type == "cpu":
-        return INTERPRETED
-    if itemsize > 2:
-        return SMALL
-    major, minor = torch.cuda.get_device_capability(device)
-    if major in (9, 10):
-        return TILES["hopper"][max(64, width)]
-    return TILES["ampere"][max(64, width)] if (major, minor) == (8, 0) else SMALL
+def tiles(device: torch.device, dtype: torch.dtype, width: int) -> Tiles:
+    """The tiles for a head of `width` (a power of two) elements."""
+    otherwise = INTERPRETED if device.type == "cpu" else SMALL
+    return Tiles(*(tile_of(key_of(name, dtype, max(64, width), device)) or otherwise for name in KERNELS))
 
 
 @triton.jit
@@ -256,7 +230,7 @@ def _forward(
     tl.store(lse_ptr + tl.cast(head, tl.int64) * total_q + first_q + queries, lse, mask=queries < n_queries)
 
 
-@triton.jit(do_not_specialize=["total_q"])
+@triton.jit(do_not_specialize=["total_q", "dlse_stride"])
 def _delta(
     out_ptr, dout_ptr, dlse_ptr, delta_ptr, total_q, heads, d_v, dout_stride, dout_head, dlse_stride,
     D_V: tl.constexpr, EXACT_V: tl.constexpr, QUERIES: tl.constexpr, ACC: tl.constexpr,
@@ -453,7 +427,7 @@ def forward(
         return out, lse
     q, k, v = _rows(q), _rows(k), _rows(v)
     how = _constants(q, k, v, softcap, left, right)
-    shape = tiles(q.device, q.element_size(), max(how["D_QK"], how["D_V"])).forward
+    shape = tiles(q.device, q.dtype, max(how["D_QK"], how["D_V"])).forward
     with torch.cuda.device_of(q):
         _forward[(_blocks(q.shape[0], cu_q, shape.queries) * q.shape[1],)](
             q, k, v, None if sinks is None else sinks.contiguous(), out, lse, cu_q, cu_k, cu_q.numel() - 1,
@@ -485,7 +459,7 @@ def backward(
         return dq, dk.zero_(), dv.zero_(), _dsinks(sinks, lse, lse)
     q, k, v, dout = _rows(q), _rows(k), _rows(v), _rows(dout)
     how = _constants(q, k, v, softcap, left, right)
-    kinds = tiles(q.device, q.element_size(), max(how["D_QK"], how["D_V"]))
+    kinds = tiles(q.device, q.dtype, max(how["D_QK"], how["D_V"]))
     delta = _deltas(dout, dlse, out, lse, how)
     strides = (*_strides(q, k, v, dout), scale, softcap, left, right)
     sizes = (cu_q, cu_k, cu_q.numel() - 1, q.shape[0], q.shape[1], q.shape[2], v.shape[2], *strides)
@@ -565,18 +539,21 @@ def specialisations() -> list[Specialisation]:
     everything = {**plain, "LEFT": True, "CAPPED": True}
     del everything["sinks_ptr"]
     found: list[Specialisation] = []
-    for kind, width, constants, capabilities in (
-        ("ampere", 64, plain, (80,)),
-        ("ampere", 128, plain, (80,)),
-        ("ampere", 256, plain, (80,)),
-        ("hopper", 64, plain, (90,)),
-        ("hopper", 128, plain, (90, 100)),
-        ("hopper", 256, plain, (90,)),
-        ("hopper", 64, everything, (90,)),
+    for width, constants, capabilities in (
+        (64, plain, (80,)),
+        (128, plain, (80,)),
+        (256, plain, (80,)),
+        (64, plain, (90,)),
+        (128, plain, (90, 100)),
+        (256, plain, (90,)),
+        (64, everything, (90,)),
     ):
         suffix = f"{width}{'_everything' if constants is everything else ''}"
-        kernels = zip((_forward, _dq, _dkv), TILES[kind][width], strict=True)
-        found += [_specialised(kernel, shape, suffix, width, constants, capabilities) for kernel, shape in kernels]
+        for kernel, name in zip((_forward, _dq, _dkv), KERNELS, strict=True):
+            shape = tile_of(f"{name}/bfloat16/{width}/{capabilities[0] / 10}")
+            if shape is None:
+                raise LookupError(f"tiles.json has no {name} for bfloat16, {width} and {capabilities[0] / 10}")
+            found.append(_specialised(kernel, shape, suffix, width, constants, capabilities))
     return found
 
 

@@ -14,6 +14,14 @@ def _two_halves(cfg: SftConfig) -> Finding | None:
     return Finding(("fp16",), "fp16 and bf16 are two formats to compute in", "keep one; bf16 needs no loss scaling")
 
 
+def _halves_held(cfg: SftConfig) -> Finding | None:
+    if cfg.dtype != "bfloat16" or (cfg.bf16 is not False and not cfg.fp16):
+        return None
+    computed = "float16" if cfg.fp16 else "float32"
+    message = f"dtype bfloat16 holds weights in fewer digits than the {computed} that is computed in"
+    return Finding(("dtype",), message, "set `bf16: auto`, or `dtype: auto`")
+
+
 def _recomputing(cfg: SftConfig) -> Finding | None:
     if not cfg.gradient_checkpointing_kwargs.use_reentrant:
         return None
@@ -62,6 +70,7 @@ _LOSS = ("chunked_cross_entropy", "chunked_cross_entropy_num_chunks", "cut_cross
 
 COMPUTE_RULES: tuple[Rule, ...] = (
     Rule("two_half_precisions", ("fp16", "bf16"), _two_halves),
+    Rule("held_in_bfloat16", ("dtype", "bf16", "fp16"), _halves_held),
     Rule(
         "reentrant_checkpointing",
         ("gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_compile"),

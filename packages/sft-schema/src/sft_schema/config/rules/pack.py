@@ -39,8 +39,16 @@ def _wrapped_rows_are_full(cfg: SftConfig) -> Finding | None:
     return Finding(("max_samples_per_pack",), message, "remove it, or set `packing_strategy: bfd`")
 
 
+def _steps_of_kept_order(cfg: SftConfig) -> Finding | None:
+    if cfg.packing_balance != "steps" or cfg.shuffle_merged_datasets:
+        return None
+    message = "packing_balance 'steps' exchanges rows between steps, and shuffle_merged_datasets: false keeps the order"
+    return Finding(("packing_balance",), message, "set `packing_balance: attention`, which leaves each step its rows")
+
+
 PACKING_RULES: tuple[Rule, ...] = (
     Rule("packing_is_off", (*_OF_PACKED_ROWS, "sample_packing"), _packing_is_off),
     Rule("split_without_pieces", ("packing_strategy", "excess_length_strategy"), _split_without_pieces),
     Rule("wrapped_rows_are_full", ("packing_strategy", "max_samples_per_pack"), _wrapped_rows_are_full),
+    Rule("steps_of_kept_order", ("packing_balance", "shuffle_merged_datasets"), _steps_of_kept_order),
 )

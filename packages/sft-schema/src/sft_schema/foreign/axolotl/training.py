@@ -50,7 +50,7 @@ LOSS = (
 PRECISION = (
     same("bf16 fp16 tf32 gradient_checkpointing gradient_checkpointing_kwargs activation_offloading"),
     same("torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps gc_collect_steps"),
-    renamed("bfloat16", "bf16", switch({"bf16": True})),
+    renamed("bfloat16", "bf16", switch({"bf16": True, "dtype": "bfloat16"})),
     renamed("float16", "fp16", switch({"fp16": True})),
     renamed("float32", "bf16", switch({"bf16": False})),
     refused(*say.FLOAT8, off="fp8 fp8_enable_fsdp_float8_all_gather"),

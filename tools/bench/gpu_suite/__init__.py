@@ -1,0 +1,1 @@
+"""The parts of the suite for GPUs; bench/gpu.py runs them."""
