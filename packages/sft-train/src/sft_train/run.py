@@ -94,10 +94,8 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     checkpoint = decided_by_first(lambda: _checkpoint(cfg, identity, args.world_size, tell))
 
     tell.stage("loading the model")
-    model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
-    tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
-    set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
-    model, fused = _adapted(model, cfg, compute, plugins)
+    base, tokenizer = _loaded(cfg, compute, prepared)
+    model, fused = _adapted(base, cfg, compute, plugins)
 
     stop = StopRequest(cfg.max_minutes, began, tell)
     callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), *plugins, stop]
@@ -126,6 +124,14 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     PartialState().destroy_process_group()
     tell.finished(summary)
     return summary
+
+
+def _loaded(cfg: SftConfig, compute: Compute, prepared: Prepared) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model and its tokenizer, each knowing of the other."""
+    model = load_model(cfg, cfg.seed, compute, quantisation(cfg, compute))
+    tokenizer = load_tokenizer(cfg, prepared.tokenizer, model)
+    set_generation_defaults(model, tokenizer, prepared.tokenizer.stop_ids)
+    return model, tokenizer
 
 
 def _adapted(

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sft_train.trainer.speed import Speed
+
 
 def tokens_of(batch: Mapping[str, Any]) -> int:
     """Tokens of a batch that count as work of this process.
@@ -16,9 +18,6 @@ def tokens_of(batch: Mapping[str, Any]) -> int:
     if "tokens" in batch:
         return batch["tokens"]
     return batch["input_ids"].numel() if batch["targets"].numel() else 0
-
-
-from sft_train.trainer.speed import Speed
 
 
 class Throughput:
