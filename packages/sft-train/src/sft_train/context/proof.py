@@ -16,12 +16,13 @@ from torch import nn
 
 from sft_kernels.context_parallel.ulysses import check_heads
 from sft_schema import ConfigError, Issue, SftConfig
+from sft_train.compute import holds_halves
 from sft_train.context.batches import part_of
 from sft_train.context.mesh import ContextMesh
 from sft_train.loss import ForwardCall, logits_at
 
-_LIMIT, _LIMIT_QUANTISED = 1e-3, 5e-2
-"""Largest difference of logits allowed, as a part of the largest. Rounding gives 1e-6, in 4 or 8 bits 1e-2."""
+_LIMIT, _LIMIT_ROUNDED = 1e-3, 5e-2
+"""Largest difference of logits allowed, as a part of the largest. Rounding gives 1e-6, in bfloat16 and less 1e-2."""
 _BY_LENGTH = ("dynamic", "longrope")
 """Rotary embeddings that look for the largest position of the row, of which a process sees a part."""
 
@@ -43,7 +44,8 @@ def check_shared_rows(model: nn.Module, cfg: SftConfig, call: ForwardCall, mesh:
     bare: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
     _check_config(bare.config.get_text_config(), mesh)
     difference = _difference(model, call, mesh)
-    limit = _LIMIT_QUANTISED if cfg.load_in_4bit or cfg.load_in_8bit else _LIMIT
+    rounded = cfg.load_in_4bit or cfg.load_in_8bit or holds_halves(model)
+    limit = _LIMIT_ROUNDED if rounded else _LIMIT
     if difference <= limit:
         return
     message = (
@@ -83,7 +85,7 @@ def _difference(model: nn.Module, call: ForwardCall, mesh: ContextMesh) -> float
     part = part_of(batch, mesh.method, mesh.rank, mesh.size)
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=holds_halves(model)):
         whole = logits_at(model, _moved(batch, device), call)
         shared = logits_at(model, _moved(part, device), call)
     model.train(training)
