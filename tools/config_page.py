@@ -17,6 +17,7 @@ from sft_schema.config import (
     BitsAndBytesSettings,
     CheckpointingKwargs,
     DatasetConfig,
+    FsdpSettings,
     LrGroup,
     Section,
     SftConfig,
@@ -33,7 +34,14 @@ A key that is not here is refused, with the nearest one. In code the settings st
 
 def type_text(annotation: Any) -> str:
     """A type as a user writes it: `text`, `number`, `one of a, b`."""
-    words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "nothing"}
+    words = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        type(None): "nothing",
+        Any: "anything",
+    }
     if annotation in words:
         return words[annotation]
     origin, inner = get_origin(annotation), get_args(annotation)
@@ -82,7 +90,7 @@ def section_text(section: type[Section]) -> str:
 
 def page_text() -> str:
     sections = [each for each in SftConfig.__bases__[::-1] if issubclass(each, Section)]
-    inner = (DatasetConfig, LrGroup, CheckpointingKwargs, SpecialTokens, BitsAndBytesSettings)
+    inner = (DatasetConfig, LrGroup, CheckpointingKwargs, SpecialTokens, BitsAndBytesSettings, FsdpSettings)
     return "\n".join([HEAD, *(section_text(each) for each in (*sections, *inner))])
 
 

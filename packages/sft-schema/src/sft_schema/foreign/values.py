@@ -143,7 +143,14 @@ def _plugins(value: Any) -> Answer:
     )
 
 
+def _fsdp_version(value: Any) -> Answer:
+    if value == 1 and not isinstance(value, bool):
+        return Refusal("torch replaces FSDP1 by FSDP2", "write `fsdp_version: 2`", {"fsdp_version": 2})
+    return Accepted()
+
+
 VALUES: dict[str, Judge] = {
+    "fsdp_version": _fsdp_version,
     "activation_offloading": choice(
         {"legacy hidden_states": Rewrite({"activation_offloading": True}), "disk": _TO_DISK}
     ),

@@ -24,6 +24,7 @@ from sft_schema.config.rules.quantise import QUANTISATION_RULES
 from sft_schema.config.rules.rule import Check, Finding, Rule
 from sft_schema.config.rules.schedule import SCHEDULE_RULES
 from sft_schema.config.rules.service import SERVICE_RULES
+from sft_schema.config.rules.shard import SHARDING_RULES
 from sft_schema.config.rules.train import TRAIN_RULES
 
 RULES: tuple[Rule, ...] = (
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     *OUTCOME_RULES,
     *SERVICE_RULES,
     *DEVICE_RULES,
+    *SHARDING_RULES,
 )
 
 __all__ = ["RULES", "Check", "Finding", "Rule"]
