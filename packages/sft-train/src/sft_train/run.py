@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import PartialState
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
 
 from sft_data import Prepared, Progress, prepare
@@ -16,7 +17,7 @@ from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter
-from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
+from sft_train.callback import AtBegin, ServiceReport, StopRequest, run_callbacks, services
 from sft_train.checkpoint import (
     Checkpoint,
     clear_leftovers,
@@ -26,7 +27,8 @@ from sft_train.checkpoint import (
     run_identity,
 )
 from sft_train.compute import Compute, resolve_compute, set_float32_products
-from sft_train.evaluate import Examiner
+from sft_train.distributed import check_sharded, joined
+from sft_train.evaluate import Examiner, Score
 from sft_train.model import (
     check_architecture,
     freeze_others,
@@ -66,14 +68,14 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     if cfg.use_tensorboard:
         require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
     set_float32_products(cfg)
-    with services(cfg) as reports:
-        return _run(cfg, observer, reports)
+    compute = resolve_compute(cfg)
+    with joined(cfg, compute), services(cfg) as reports:
+        return _run(cfg, compute, observer, reports)
 
 
-def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]) -> RunSummary:
+def _run(cfg: SftConfig, compute: Compute, observer: Observer | None, reports: list[ServiceReport]) -> RunSummary:
     """See `run`."""
     began, out = time.perf_counter(), Path(cfg.output_dir)
-    compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
     args = training_arguments(cfg, compute)
     tell = observer if observer is not None and args.process_index == 0 else Silent()
@@ -92,11 +94,9 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     stop = StopRequest(cfg.max_minutes, began, tell)
     callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
-    check_isolation(trainer.model, cfg, trainer.call)
     tell.prepared(prepared.manifest, trainer.rows.plan)
-
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
-    before = examiner.score("before training", log=checkpoint is None)
+    before = _checked(trainer, cfg, examiner, checkpoint, tell)
 
     train_seconds = _train(trainer, cfg, checkpoint, stop, tell)
 
@@ -106,7 +106,7 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
         write_config(cfg, out / "sft_config.yaml")
 
     after = examiner.score("after training")
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused)
+    course = Course(before[0], after, began, train_seconds, checkpoint and checkpoint.folder, fused)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
@@ -124,6 +124,29 @@ def _adapted(
     freeze_others(model, cfg)
     adapted = add_adapter(model, cfg)
     return adapted, fuse_layers(adapted, cfg, compute)
+
+
+def _checked(
+    trainer: SftTrainer, cfg: SftConfig, examiner: Examiner, checkpoint: Checkpoint | None, tell: Observer
+) -> list[Score]:
+    """Checks the model and measures it before training. The score is in the list when training has begun.
+
+    What an engine shares out can only be run once training has wrapped it, and a resumed run has other weights then.
+    """
+    found: list[Score] = []
+
+    def look(model: nn.Module) -> None:
+        shards = check_sharded(trainer.model_wrapped, cfg, trainer.args.world_size)
+        if shards is not None:
+            tell.stage(shards)
+        check_isolation(model, cfg, trainer.call)
+        found.append(Score() if shards and checkpoint else examiner.score("before training", log=checkpoint is None))
+
+    if trainer.engine is None:
+        look(trainer.model)
+    else:
+        trainer.add_callback(AtBegin(look))
+    return found
 
 
 def _train(

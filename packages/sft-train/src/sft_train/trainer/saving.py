@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import Trainer, set_seed
 from transformers.trainer_callback import ExportableState
@@ -12,6 +13,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from sft_schema import TrainingError
 from sft_train.checkpoint import STATE, keep_newest, move_into, put_in_place, write_model, written_whole
+from sft_train.distributed import Engine, FsdpState, SharedState, Trained, ZeroState, fill_zero, load_weights
 
 
 class SavingTrainer(Trainer):
@@ -20,9 +22,13 @@ class SavingTrainer(Trainer):
     Attributes:
         keep: checkpoints that stay besides the best one. The Trainer's own `save_total_limit` is left unset: at the
             end of a run it would delete the newest one to keep the best alone.
+        engine: what shares the model out; None when each process has a whole copy.
+        trained: the weights of each group of the optimizer.
     """
 
     keep: int
+    engine: Engine | None
+    trained: Trained
 
     def use_weights_for_answers(self) -> None:
         """Puts the weights that are to be evaluated and saved into the model, until the next training step.
@@ -84,6 +90,40 @@ class SavingTrainer(Trainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             keep_newest(output_dir, self.keep, folder, Path(best) if best else None)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Writes one whole model, also where each process holds a part. Every process calls it."""
+        if self.engine is None:
+            super().save_model(output_dir, _internal_call)
+        else:
+            self._save(output_dir, state_dict=self._shared().weights(keep=self.args.should_save))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Writes the optimizer's state as that of one process, so that any number of them can go on from it."""
+        if self.engine is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = self._shared().optimizer(keep=self.args.should_save)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / "optimizer.pt")
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
+        """Wraps the model; an engine then gets its shards of a checkpoint from us."""
+        if self.engine is None or resume_from_checkpoint is None:
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        folder = Path(resume_from_checkpoint)
+        if self.engine == "deepspeed":
+            load_weights(self.model, folder, fill_zero)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        self._shared().load(folder)
+        self.lr_scheduler.load_state_dict(torch.load(folder / "scheduler.pt", weights_only=True))
+        return prepared
+
+    def _shared(self) -> SharedState:
+        if self.engine == "fsdp":
+            return FsdpState(self.model, self.optimizer)
+        return ZeroState(self.model_wrapped, self.trained)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Writes the model and what is needed to use it. Not the Trainer's arguments: they would be a pickle."""

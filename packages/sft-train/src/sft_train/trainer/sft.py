@@ -24,6 +24,7 @@ from transformers import (
 from sft_data import Prepared
 from sft_schema import SftConfig, TrainingError
 from sft_train.callback.interrupt import ignore_in_worker
+from sft_train.distributed import engine_of
 from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
@@ -73,7 +74,7 @@ class SftTrainer(SavingTrainer):
         tokenizer: PreTrainedTokenizerBase,
         callbacks: list[TrainerCallback],
     ) -> None:
-        self._cfg, self._prepared = cfg, prepared
+        self._cfg, self._prepared, self.engine = cfg, prepared, engine_of(cfg)
         self.rows = _rows(cfg, prepared, args)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
@@ -109,6 +110,7 @@ class SftTrainer(SavingTrainer):
         if self.optimizer is None:
             trained = self.model if model is None else model
             self.optimizer = build_optimizer(trained, self._cfg, self.get_decay_parameter_names(trained))
+            self.trained = [[*group["params"]] for group in self.optimizer.param_groups]
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
@@ -226,7 +228,8 @@ class SftTrainer(SavingTrainer):
         )
         rows = StoredRows(store, len(store))
         batches = (self._prepare_inputs(self._held_out_batch([rows[each] for each in share])) for share in shares)
-        return held_out_loss(self.model, batches, self.summed_loss, self.accelerator)
+        model = self.model_wrapped if self.engine == "deepspeed" else self.model
+        return held_out_loss(model, batches, self.summed_loss, self.accelerator)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds tokens per second to what is logged of training; leaves the Trainer's closing totals out.
