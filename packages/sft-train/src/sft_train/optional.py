@@ -165,6 +165,14 @@ def prepare_deepspeed(*, on_cpu: bool) -> None:
             deepspeed.init_distributed("gloo", dist_init_required=False)
 
 
+def leave_deepspeed() -> None:
+    """Ends DeepSpeed's process groups."""
+    from deepspeed import comm
+
+    if comm.is_initialized():
+        comm.destroy_process_group()
+
+
 class DeepSpeedParts:
     """What is used of DeepSpeed besides its engine: whole tensors out of partitions and back."""
 

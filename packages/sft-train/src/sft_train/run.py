@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,7 +26,7 @@ from sft_train.checkpoint import (
     run_identity,
 )
 from sft_train.compute import Compute, resolve_compute, set_float32_products
-from sft_train.distributed import check_sharded, joined
+from sft_train.distributed import check_sharded, joined, leave
 from sft_train.evaluate import Examiner, Score
 from sft_train.model import (
     check_architecture,
@@ -112,7 +111,7 @@ def _run(cfg: SftConfig, compute: Compute, observer: Observer | None, reports: l
         write_outcome(cfg, prepared.manifest, summary, out)
         for report in reports:
             report.end()
-    PartialState().destroy_process_group()
+    leave(cfg)
     tell.finished(summary)
     return summary
 
@@ -158,7 +157,7 @@ def _train(
     with stop.listening():
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
     if stop.reason is not None:
-        PartialState().destroy_process_group()
+        leave(cfg)
         raise _stopped(cfg, stop.reason, trainer.state.global_step)
     if (best := trainer.best_step()) is not None:
         tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")

@@ -1,6 +1,6 @@
 """Models that are shared out over processes: FSDP2 through accelerate, ZeRO through DeepSpeed."""
 
-from sft_train.distributed.engine import engine_arguments, joined, settle_engine
+from sft_train.distributed.engine import engine_arguments, joined, leave, settle_engine
 from sft_train.distributed.shards import check_sharded
 from sft_train.distributed.state import load_weights
 from sft_train.distributed.whole import Engine, FsdpState, SharedState, ZeroState, engine_of
@@ -17,6 +17,7 @@ __all__ = [
     "engine_of",
     "fill_zero",
     "joined",
+    "leave",
     "load_weights",
     "settle_engine",
 ]

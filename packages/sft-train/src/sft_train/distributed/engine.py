@@ -23,7 +23,7 @@ from sft_schema import ConfigError, Issue, SftConfig
 from sft_schema.config import FsdpSettings, ShardingSection, deepspeed_settings, fsdp_settings, is_sharded
 from sft_train.compute import Compute
 from sft_train.env import environment
-from sft_train.optional import prepare_deepspeed
+from sft_train.optional import leave_deepspeed, prepare_deepspeed
 
 _SWITCHES = {"ACCELERATE_USE_FSDP": "false", "ACCELERATE_USE_DEEPSPEED": "false"}
 """accelerate turns these on for the whole process; a later run in it must not find them so."""
@@ -44,6 +44,13 @@ def joined(cfg: ShardingSection, compute: Compute) -> Iterator[None]:
         if cfg.deepspeed is not None:
             prepare_deepspeed(on_cpu=compute.use_cpu)  # refuses before data are prepared
         yield
+
+
+def leave(cfg: ShardingSection) -> None:
+    """Leaves the process group at the end of a run; DeepSpeed keeps groups of its own."""
+    if cfg.deepspeed is not None and torch.distributed.is_initialized():
+        leave_deepspeed()
+    PartialState().destroy_process_group()
 
 
 def engine_arguments(cfg: SftConfig) -> dict[str, Any]:

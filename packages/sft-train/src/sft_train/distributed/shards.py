@@ -54,7 +54,10 @@ def _check_zero(model: Any, stage: int, processes: int) -> str:
     whole = sum(getattr(each, "ds_numel", each.numel()) for each in weights)
     if stage == 3 and any(not hasattr(each, "ds_id") for each in weights):
         raise _not_asked_for("ZeRO 3", "weights that are whole")
-    held = sum(each.numel() for group in model.optimizer.optimizer.param_groups for each in group["params"])
+    groups = [group["params"] for group in model.optimizer.optimizer.param_groups]
+    if stage == 3:
+        groups = [model.optimizer.fp32_partitioned_groups_flat]
+    held = sum(each.numel() for group in groups for each in group)
     if processes > 1 and held > whole / processes + sum(256 for _ in weights):
         raise _not_asked_for(f"ZeRO {stage}", f"optimizer states for {held} of {whole} weights in this process")
     return f"DeepSpeed ZeRO {stage}: optimizer states for {held:,} of {whole:,} trained weights in this process"

@@ -56,6 +56,7 @@ def whole_zero_optimizer(engine: Any, trained: Trained, *, keep: bool) -> dict[s
     """The state of the optimizer by the number of the weight, as without DeepSpeed. Every process calls it."""
     tools, inner = deepspeed_parts(), engine.optimizer.optimizer
     keys, scalars = _keys(inner)
+    _link_states(engine.optimizer)
     state: dict[int, dict[str, Any]] = {}
     groups: list[dict[str, Any]] = []
     number = 0
@@ -113,8 +114,17 @@ def _make_states(zero: Any, inner: Any, first: dict[str, Any]) -> None:
             for key, value in first.items():
                 whole = isinstance(value, Tensor) and value.ndim
                 inner.state[flat][key] = torch.zeros_like(flat) if whole else _copy(value)
+    _link_states(zero)
+
+
+def _link_states(zero: Any) -> None:
+    """Lets ZeRO 1 and 2 find the states of all weights.
+
+    DeepSpeed 0.19 does it once, after the first group's first step, when the other groups have no states yet.
+    """
     link = getattr(zero, "_lazy_init_hp_params_optimizer_state", None)
     if link is not None:
+        zero._hp_optimizer_states_linked = False
         link()
 
 

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from sft_data import Prepared
-from sft_schema import SftConfig, TrainingError
+from sft_schema import BACKENDS, SftConfig, TrainingError
+from sft_schema.config import zero_stage
 from sft_train.callback.interrupt import ignore_in_worker
 from sft_train.distributed import engine_of
 from sft_train.health import finding
@@ -94,7 +95,9 @@ class SftTrainer(SavingTrainer):
             callbacks=[flow, *callbacks, _EpochStart(self.rows), _StepEnd(self.throughput)],
         )
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
-        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile)
+        # An engine moves the model to its device later, and ZeRO 3 has no weights that could be tried here.
+        unseen = self.engine is not None and (zero_stage(cfg) == 3 or not BACKENDS[cfg.attn_implementation].on_cpu)
+        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile or unseen)
         self.summed_loss = partial(padded_nll, call=self.call) if pictured else plain
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else to_tensors
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
