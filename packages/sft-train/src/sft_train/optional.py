@@ -166,9 +166,11 @@ def prepare_deepspeed(*, on_cpu: bool) -> None:
 
 
 def leave_deepspeed() -> None:
-    """Ends DeepSpeed's process groups."""
+    """Ends DeepSpeed's process groups, and what it does to models that are loaded afterwards."""
     from deepspeed import comm
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()
     if comm.is_initialized():
         comm.destroy_process_group()
 
@@ -182,6 +184,8 @@ class DeepSpeedParts:
             safe_get_full_optimizer_state,
             safe_set_full_fp32_param,
             safe_set_full_optimizer_state,
+            safe_set_local_fp32_param,
+            safe_set_local_optimizer_state,
         )
         from deepspeed.runtime.zero import GatheredParameters
 
@@ -189,7 +193,17 @@ class DeepSpeedParts:
         self.safe_get_full_optimizer_state: Any = safe_get_full_optimizer_state
         self.safe_set_full_fp32_param: Any = safe_set_full_fp32_param
         self.safe_set_full_optimizer_state: Any = safe_set_full_optimizer_state
+        self._local: tuple[Any, Any] = (safe_set_local_fp32_param, safe_set_local_optimizer_state)
         self.GatheredParameters: Any = GatheredParameters
+
+
+    def set_local(self, weight: Any, part: Tensor, key: str | None) -> None:
+        """Sets this process's part of a weight of ZeRO 3 in float32, or of the state `key` of it."""
+        weights, states = self._local
+        if key is None:
+            weights(weight, part)
+        else:
+            states(weight, part, key)
 
 
 def deepspeed_parts() -> DeepSpeedParts:

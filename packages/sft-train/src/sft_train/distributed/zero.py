@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from sft_train.distributed.state import Weights, is_saved, load_weights, read_optimizer
@@ -49,7 +50,7 @@ def fill_zero(target: Tensor, whole: Tensor) -> None:
 
 def _fill_exact(target: Tensor, whole: Tensor) -> None:
     if target.requires_grad:
-        deepspeed_parts().safe_set_full_fp32_param(target, whole)
+        _set(target, whole, None)
 
 
 def whole_zero_optimizer(engine: Any, trained: Trained, *, keep: bool) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def whole_zero_optimizer(engine: Any, trained: Trained, *, keep: bool) -> dict[s
     for group, weights in zip(inner.param_groups, trained, strict=True):
         for each in weights:
             values = {key: tools.safe_get_full_optimizer_state(each, key) for key in keys}
-            state[number] = scalars | {
+            state[number] = {key: _copy(value) for key, value in scalars.items()} | {
                 key: None if value is None else value.detach().cpu().reshape(_shape(each))
                 for key, value in values.items()
                 if keep
@@ -94,7 +95,7 @@ def load_zero(engine: Any, trained: Trained, folder: Path) -> None:
         trained: see `Trained`.
         folder: with safetensors files and optimizer.pt.
     """
-    tools, stored, inner = deepspeed_parts(), read_optimizer(folder), engine.optimizer.optimizer
+    stored, inner = read_optimizer(folder), engine.optimizer.optimizer
     for group, said in zip(inner.param_groups, stored["param_groups"], strict=True):
         group |= {key: value for key, value in said.items() if key != "params"}
     load_weights(engine.module, folder, _fill_exact)
@@ -104,13 +105,31 @@ def load_zero(engine: Any, trained: Trained, folder: Path) -> None:
     for number, each in enumerate(weight for group in trained for weight in group):
         for key, value in stored["state"][number].items():
             if isinstance(value, Tensor) and value.ndim:
-                tools.safe_set_full_optimizer_state(each, value, key)
+                _set(each, value, key)
+
+
+def _set(weight: Any, whole: Tensor, key: str | None) -> None:
+    """Sets this process's part of a weight in float32, or of a state of it."""
+    tools = deepspeed_parts()
+    if hasattr(weight, "ds_tensor"):
+        size, first = weight.ds_tensor.numel(), dist.get_rank() * weight.ds_tensor.numel()
+        part = whole.new_zeros(size)  # the last one is filled up
+        found = whole.flatten()[first : first + size]
+        part[: found.numel()] = found
+        tools.set_local(weight, part, key)
+    elif key is None:
+        tools.safe_set_full_fp32_param(weight, whole)
+    else:
+        tools.safe_set_full_optimizer_state(weight, whole, key)
 
 
 def _make_states(zero: Any, inner: Any, first: dict[str, Any]) -> None:
     """Optimizers make their states in the first step, which is too late here."""
-    for group in inner.param_groups:
-        for flat in group["params"]:
+    groups: list[Any] = [group["params"] for group in inner.param_groups]
+    if hasattr(zero, "fp32_partitioned_groups_flat"):  # ZeRO 3 puts one of these into the optimizer at a time
+        groups = [zero.fp32_partitioned_groups_flat]
+    for group in groups:
+        for flat in group:
             for key, value in first.items():
                 whole = isinstance(value, Tensor) and value.ndim
                 inner.state[flat][key] = torch.zeros_like(flat) if whole else _copy(value)
