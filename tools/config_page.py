@@ -51,7 +51,7 @@ def type_text(annotation: Any) -> str:
         return type_text(inner[0]) + bounds_text([bound for field in inner[1:] for bound in field.metadata])
     if origin is dict:
         return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
-    if inner and all(isinstance(each, str) for each in inner):
+    if inner and all(isinstance(each, str | int) for each in inner):
         return " or ".join(f"`{each}`" for each in inner)
     if inner:
         return " or ".join(type_text(each) for each in inner if each is not type(None))

@@ -169,13 +169,15 @@ def _value_issues(error: ValidationError, located: Located) -> list[Issue]:
 
 
 def _path_in(values: Any, loc: tuple[int | str, ...]) -> Path:
-    """The part of pydantic's location that names keys and indices; the rest names union branches."""
+    """The part of pydantic's location that names keys and indices; the rest names union branches, such as sections."""
     path: Path = ()
     for part in loc:
         if isinstance(values, Mapping) and (part in values or not path or isinstance(path[-1], int)):
             values = values.get(part)  # pyright: ignore
         elif isinstance(values, list) and isinstance(part, int):
             values = values[part] if part < len(values) else None  # pyright: ignore
+        elif part in {section.__name__ for section in INNER_SECTIONS.values()}:
+            continue
         else:
             break
         path = (*path, part)

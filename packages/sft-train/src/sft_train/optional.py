@@ -179,6 +179,7 @@ class DeepSpeedParts:
     """What is used of DeepSpeed besides its engine: whole tensors out of partitions and back."""
 
     def __init__(self) -> None:
+        from deepspeed.runtime.zero import GatheredParameters
         from deepspeed.utils import (
             safe_get_full_fp32_param,
             safe_get_full_optimizer_state,
@@ -187,7 +188,6 @@ class DeepSpeedParts:
             safe_set_local_fp32_param,
             safe_set_local_optimizer_state,
         )
-        from deepspeed.runtime.zero import GatheredParameters
 
         self.safe_get_full_fp32_param: Any = safe_get_full_fp32_param
         self.safe_get_full_optimizer_state: Any = safe_get_full_optimizer_state
@@ -195,7 +195,6 @@ class DeepSpeedParts:
         self.safe_set_full_optimizer_state: Any = safe_set_full_optimizer_state
         self._local: tuple[Any, Any] = (safe_set_local_fp32_param, safe_set_local_optimizer_state)
         self.GatheredParameters: Any = GatheredParameters
-
 
     def set_local(self, weight: Any, part: Tensor, key: str | None) -> None:
         """Sets this process's part of a weight of ZeRO 3 in float32, or of the state `key` of it."""

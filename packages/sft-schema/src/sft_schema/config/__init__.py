@@ -16,14 +16,7 @@ from sft_schema.config.root import SftConfig
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
 from sft_schema.config.section import Section
 from sft_schema.config.service import ServiceSection
-from sft_schema.config.shard import (
-    FsdpSettings,
-    ShardingSection,
-    deepspeed_settings,
-    fsdp_settings,
-    is_sharded,
-    zero_stage,
-)
+from sft_schema.config.shard import FsdpSettings, ShardingSection, is_sharded
 from sft_schema.config.source import FileKind, SourceConfig
 from sft_schema.config.train import BatchSection, PrecisionSection, accumulation_steps
 
@@ -66,8 +59,5 @@ __all__ = [
     "TemplateName",
     "TrainOnEos",
     "accumulation_steps",
-    "deepspeed_settings",
-    "fsdp_settings",
     "is_sharded",
-    "zero_stage",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sft_schema.config.section import Section, setting
-from sft_schema.engine import engine_config
 
 WrapPolicy = Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP"]
 StateDictType = Literal["FULL_STATE_DICT", "SHARDED_STATE_DICT"]
@@ -52,32 +51,11 @@ class ShardingSection(Section):
     )
 
 
-def fsdp_settings(cfg: ShardingSection) -> FsdpSettings | None:
-    """The settings of FSDP2; None when it is not asked for.
-
-    Raises:
-        ConfigError: they are in a file that cannot be read, where the config was not made by `load_config`.
-    """
-    if cfg.fsdp_version is None:
-        return None
-    if isinstance(cfg.fsdp_config, str):
-        return FsdpSettings.model_validate(engine_config("fsdp_config", cfg.fsdp_config))
-    return cfg.fsdp_config or FsdpSettings()
-
-
-def deepspeed_settings(cfg: ShardingSection) -> dict[str, Any] | None:
-    """DeepSpeed's config; None when it is not asked for.
-
-    Raises:
-        ConfigError: it is in a file that cannot be read, where the config was not made by `load_config`.
-    """
-    return engine_config("deepspeed", cfg.deepspeed) if isinstance(cfg.deepspeed, str) else cfg.deepspeed
-
-
-def zero_stage(cfg: ShardingSection) -> int:
-    """DeepSpeed's ZeRO stage; 0 when nothing is sharded by it."""
-    found = (deepspeed_settings(cfg) or {}).get("zero_optimization")
-    return found["stage"] if isinstance(found, dict) and found.get("stage") in (1, 2, 3) else 0  # pyright: ignore
+def stage_of(deepspeed: Any) -> int:
+    """The ZeRO stage in a config for DeepSpeed; 0 when there is none."""
+    zero: Any = deepspeed.get("zero_optimization") if isinstance(deepspeed, dict) else None  # pyright: ignore
+    stage: Any = zero.get("stage") if isinstance(zero, dict) else None  # pyright: ignore
+    return stage if stage in (1, 2, 3) else 0
 
 
 def is_sharded(cfg: ShardingSection) -> bool:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from sft_schema.config.shard import FsdpSettings, ShardingSection, stage_of
 from sft_schema.errors import ConfigError, Issue
 from sft_schema.yaml_source import read_text, read_yaml
 
@@ -44,10 +45,38 @@ def engine_config(key: str, value: str) -> dict[str, Any]:
     else:
         raise ConfigError([Issue("engine_file", (key,), f"there is no file {value!r}", _nearest(key, value))])
     found = read_yaml(text, value)
-    if found.issues or not isinstance(found.values, dict):
+    values: Any = found.values
+    if found.issues or not isinstance(values, dict):
         what = str(found.issues[0]) if found.issues else f"{value} holds no mapping"
         raise ConfigError([Issue("engine_file", (key,), what, "write `key: value` pairs, as JSON or YAML")])
-    return found.values
+    return cast("dict[str, Any]", values)
+
+
+def fsdp_settings(cfg: ShardingSection) -> FsdpSettings | None:
+    """The settings of FSDP2; None when it is not asked for.
+
+    Raises:
+        ConfigError: they are in a file that cannot be read, where the config was not made by `load_config`.
+    """
+    if cfg.fsdp_version is None:
+        return None
+    if isinstance(cfg.fsdp_config, str):
+        return FsdpSettings.model_validate(engine_config("fsdp_config", cfg.fsdp_config))
+    return cfg.fsdp_config or FsdpSettings()
+
+
+def deepspeed_settings(cfg: ShardingSection) -> dict[str, Any] | None:
+    """DeepSpeed's config; None when it is not asked for.
+
+    Raises:
+        ConfigError: it is in a file that cannot be read, where the config was not made by `load_config`.
+    """
+    return engine_config("deepspeed", cfg.deepspeed) if isinstance(cfg.deepspeed, str) else cfg.deepspeed
+
+
+def zero_stage(cfg: ShardingSection) -> int:
+    """DeepSpeed's ZeRO stage; 0 when it is not asked for."""
+    return stage_of(deepspeed_settings(cfg))
 
 
 def _nearest(key: str, value: str) -> str:

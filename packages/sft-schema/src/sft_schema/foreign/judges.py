@@ -140,4 +140,4 @@ def fsdp(value: Any) -> Answer:
     if value is True or (words and set(words) <= {"full_shard", "auto_wrap"}):
         return Rewrite({"fsdp_version": 2})
     reason = "FSDP2 shards weights, gradients and optimizer, layer by layer, and has its other choices in `fsdp_config`"
-    return Refusal(reason, "write `fsdp_version: 2`, and `offload_params: true` in `fsdp_config` for the host's memory")
+    return Refusal(reason, "write `fsdp_version: 2`, and offload_params in `fsdp_config` for the host's memory")

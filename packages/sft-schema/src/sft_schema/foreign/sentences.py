@@ -98,7 +98,7 @@ PROFILED = ("the profiler has fewer settings here", "write `profiler_steps: 3` f
 
 # Devices
 FSDP_1 = "it belongs to FSDP1, and FSDP2 has no such choice"
-ONE_MODEL = ("the result is always one model", "remove it; `state_dict_type` in `fsdp_config` is about checkpoints")
+ONE_MODEL = ("the result is always one model", "remove it; state_dict_type in fsdp_config is about checkpoints")
 FSDP_LOADING = (
     "each process loads the model into the host's memory before it is sharded",
     "remove it and see that the host has room for a float32 copy of the model in each process",

@@ -144,7 +144,7 @@ def _plugins(value: Any) -> Answer:
 
 
 def _fsdp_version(value: Any) -> Answer:
-    if value == 1 and not isinstance(value, bool):
+    if isinstance(value, int) and value == 1:
         return Refusal("torch replaces FSDP1 by FSDP2", "write `fsdp_version: 2`", {"fsdp_version": 2})
     return Accepted()
 

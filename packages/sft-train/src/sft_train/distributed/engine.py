@@ -20,7 +20,8 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy
 from transformers import TrainingArguments
 
 from sft_schema import ConfigError, Issue, SftConfig
-from sft_schema.config import FsdpSettings, ShardingSection, deepspeed_settings, fsdp_settings, is_sharded
+from sft_schema.config import FsdpSettings, ShardingSection, is_sharded
+from sft_schema.engine import deepspeed_settings, fsdp_settings
 from sft_train.compute import Compute
 from sft_train.env import environment
 from sft_train.optional import leave_deepspeed, prepare_deepspeed
@@ -103,8 +104,6 @@ def settle_engine(args: TrainingArguments, cfg: ShardingSection, compute: Comput
 
 def _honour_on_cpu(plugin: FullyShardedDataParallelPlugin) -> None:
     """Makes accelerate's state here what it would be on a GPU. The Trainer's Accelerator takes it as it is."""
-    state = AcceleratorState(
-        cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True
-    )
+    state = AcceleratorState(cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True)
     state.fsdp_plugin = plugin
     state.distributed_type = PartialState().distributed_type = DistributedType.FSDP

@@ -9,7 +9,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from sft_schema import TrainingError
-from sft_schema.config import ShardingSection, zero_stage
+from sft_schema.config import ShardingSection
+from sft_schema.engine import zero_stage
 
 
 def check_sharded(model: nn.Module, cfg: ShardingSection, processes: int) -> str | None:

@@ -36,7 +36,9 @@ def file_names(model: Any, names: Iterable[str]) -> dict[str, str]:
     if not hasattr(model, "peft_config"):
         return {name: name for name in names}
     # peft picks and renames the entries of a dict, whatever they are
-    stored: dict[str, Any] = get_peft_model_state_dict(model, {name: name for name in names}, save_embedding_layers=False)
+    stored: dict[str, Any] = get_peft_model_state_dict(
+        model, {name: name for name in names}, save_embedding_layers=False
+    )
     return {name: key for key, name in stored.items()}
 
 
@@ -76,7 +78,8 @@ def whole_optimizer(optimizer: Optimizer, *, keep: bool) -> dict[str, Any]:
     """The `state_dict` of an optimizer over shards, as it would be over whole weights. Every process calls it."""
     state = optimizer.state_dict()
     whole = {
-        number: {key: _whole(value, keep=keep) for key, value in each.items()} for number, each in state["state"].items()
+        number: {key: _whole(value, keep=keep) for key, value in each.items()}
+        for number, each in state["state"].items()
     }
     return {"state": whole, "param_groups": state["param_groups"]} if keep else {}
 

@@ -15,7 +15,8 @@ from accelerate.state import AcceleratorState
 from transformers import TrainingArguments
 
 from sft_schema import SftConfig, TrainingError
-from sft_schema.config import BatchSection, MemorySection, accumulation_steps, fsdp_settings
+from sft_schema.config import BatchSection, MemorySection, accumulation_steps
+from sft_schema.engine import fsdp_settings
 from sft_train.compute import Compute
 from sft_train.distributed import engine_arguments, settle_engine
 from sft_train.optional import prepare_deepspeed

@@ -23,7 +23,7 @@ from transformers import (
 
 from sft_data import Prepared
 from sft_schema import BACKENDS, SftConfig, TrainingError
-from sft_schema.config import zero_stage
+from sft_schema.engine import zero_stage
 from sft_train.callback.interrupt import ignore_in_worker
 from sft_train.distributed import engine_of
 from sft_train.health import finding

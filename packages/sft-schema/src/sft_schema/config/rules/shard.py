@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from sft_schema.config.root import SftConfig
+from sft_schema.config.rules.compute import chunked
 from sft_schema.config.rules.rule import Finding, Rule
-from sft_schema.config.shard import FsdpSettings, is_sharded, zero_stage
+from sft_schema.config.shard import FsdpSettings, is_sharded, stage_of
 from sft_schema.config.train import accumulation_steps
 from sft_schema.optim import OPTIMIZERS
 
@@ -69,9 +70,9 @@ def _optimizer(cfg: SftConfig) -> Finding | None:
 
 
 def _quantised(cfg: SftConfig) -> Finding | None:
-    if cfg.load_in_8bit and (cfg.fsdp_version is not None or zero_stage(cfg) == 3):
+    if cfg.load_in_8bit and (cfg.fsdp_version is not None or stage_of(cfg.deepspeed) == 3):
         return Finding(("load_in_8bit",), "weights in 8 bits cannot be sharded", "write `load_in_4bit: true`")
-    if cfg.load_in_4bit and zero_stage(cfg) == 3:
+    if cfg.load_in_4bit and stage_of(cfg.deepspeed) == 3:
         message = "ZeRO 3 cannot share out weights in 4 bits"
         return Finding(("load_in_4bit",), message, "write `deepspeed: zero2`, or `fsdp_version: 2` in its place")
     if not cfg.load_in_4bit or cfg.fsdp_version is None:
@@ -80,9 +81,9 @@ def _quantised(cfg: SftConfig) -> Finding | None:
     wanted = {True: "bfloat16", False: "float32"}.get(cfg.bf16) if isinstance(cfg.bf16, bool) else None
     if stored in ("bfloat16", "float32") if wanted is None else stored == wanted:
         return None
-    path = ("bnb_config_kwargs", "bnb_4bit_quant_storage")
     message = f"4-bit weights that are stored as {stored} cannot be sharded and gathered unchanged"
-    return Finding(path, message, f"write `bnb_4bit_quant_storage: {wanted or 'bfloat16'}`, what the run computes in")
+    fix = f"write `bnb_4bit_quant_storage: {wanted or 'bfloat16'}`, what the run computes in, in bnb_config_kwargs"
+    return Finding(("load_in_4bit",), message, fix)
 
 
 def _not_with_shards(cfg: SftConfig) -> Finding | None:
@@ -96,6 +97,7 @@ def _not_with_shards(cfg: SftConfig) -> Finding | None:
             any("[" in each for each in cfg.unfrozen_parameters),
             "freezes rows of a sharded weight",
         ),
+        "chunked_cross_entropy": (stage_of(cfg.deepspeed) == 3 and chunked(cfg), "needs the weights of the head"),
         "do_causal_lm_eval": (cfg.do_causal_lm_eval, "generates on each process alone, which holds but a part"),
         "fp16": (cfg.fp16, "has a loss scale that is not kept in their checkpoints"),
     }
@@ -112,7 +114,7 @@ def _deepspeed(cfg: SftConfig) -> Finding | None:
         return None
     zero = settings.get("zero_optimization")
     stage = cast("dict[str, Any]", zero).get("stage") if isinstance(zero, dict) else None
-    if stage not in (1, 2, 3) or isinstance(stage, bool):
+    if stage not in (1, 2, 3):
         message = f"zero_optimization.stage must be 1, 2 or 3, but is {stage!r}"
         return Finding(("deepspeed",), message, "write `deepspeed: zero2`, or `zero_optimization: {stage: 2}`")
     own = next((key for key in _OWN_SECTIONS if settings.get(key)), None)
@@ -166,7 +168,7 @@ def _formats_agree(settings: dict[str, Any], cfg: SftConfig) -> Finding | None:
 _BITS = ("load_in_4bit", "load_in_8bit", "bnb_config_kwargs", "bf16")
 _UNABLE = (
     "activation_offloading", "save_only_model", "load_best_model_at_end", "neftune_noise_alpha", "unfrozen_parameters",
-    "do_causal_lm_eval", "fp16",
+    "do_causal_lm_eval", "fp16", "chunked_cross_entropy", "cut_cross_entropy", "plugins",
 )  # fmt: skip
 
 SHARDING_RULES: tuple[Rule, ...] = (
