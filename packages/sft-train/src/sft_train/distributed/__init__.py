@@ -1,6 +1,7 @@
 """Models that are shared out over processes: FSDP2 through accelerate, ZeRO through DeepSpeed."""
 
 from sft_train.distributed.engine import engine_arguments, joined, leave, settle_engine
+from sft_train.distributed.sharded import is_in_shards, load_sharded_optimizer, load_sharded_weights, save_shards
 from sft_train.distributed.shards import check_sharded
 from sft_train.distributed.state import load_weights
 from sft_train.distributed.whole import Engine, FsdpState, SharedState, ZeroState, engine_of
@@ -16,8 +17,12 @@ __all__ = [
     "engine_arguments",
     "engine_of",
     "fill_zero",
+    "is_in_shards",
     "joined",
     "leave",
+    "load_sharded_optimizer",
+    "load_sharded_weights",
     "load_weights",
+    "save_shards",
     "settle_engine",
 ]

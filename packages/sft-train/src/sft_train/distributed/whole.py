@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sft_schema.config import ShardingSection
+from sft_train.distributed.sharded import is_in_shards, load_sharded_optimizer, load_sharded_weights
 from sft_train.distributed.state import (
     Weights,
     fill_shard,
@@ -63,6 +64,10 @@ class FsdpState:
 
     def load(self, folder: Path) -> None:
         """See `SharedState`."""
+        if is_in_shards(folder):
+            load_sharded_weights(self.model, folder)
+            load_sharded_optimizer(self.trained_by, folder)
+            return
         load_weights(self.model, folder, fill_shard)
         load_optimizer(self.trained_by, folder)
 

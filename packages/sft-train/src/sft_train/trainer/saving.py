@@ -13,7 +13,19 @@ from transformers.trainer_utils import SaveStrategy
 
 from sft_schema import TrainingError
 from sft_train.checkpoint import STATE, keep_newest, move_into, put_in_place, write_model, written_whole
-from sft_train.distributed import Engine, FsdpState, SharedState, Trained, ZeroState, fill_zero, load_weights
+from sft_train.distributed import (
+    Engine,
+    FsdpState,
+    SharedState,
+    Trained,
+    ZeroState,
+    fill_zero,
+    is_in_shards,
+    load_sharded_optimizer,
+    load_sharded_weights,
+    load_weights,
+    save_shards,
+)
 
 
 class SavingTrainer(Trainer):
@@ -24,11 +36,13 @@ class SavingTrainer(Trainer):
             end of a run it would delete the newest one to keep the best alone.
         engine: what shares the model out; None when each process has a whole copy.
         trained: the weights of each group of the optimizer.
+        in_shards: each process writes its part of a checkpoint; the result is one model in any case.
     """
 
     keep: int
     engine: Engine | None
     trained: Trained
+    in_shards: bool
 
     def use_weights_for_answers(self) -> None:
         """Puts the weights that are to be evaluated and saved into the model, until the next training step.
@@ -79,7 +93,11 @@ class SavingTrainer(Trainer):
         output_dir = Path(self.args.output_dir)
         folder = output_dir / f"checkpoint-{self.state.global_step}"
         with written_whole(folder, put_in_place) as unfinished:
-            self.save_model(str(unfinished), _internal_call=True)
+            if self.in_shards:
+                self._save_without_weights(unfinished)
+                save_shards(self.model, self.optimizer, unfinished, first=self.args.should_save)
+            else:
+                self.save_model(str(unfinished), _internal_call=True)
             if not self.args.save_only_model:
                 self._save_optimizer_and_scheduler(str(unfinished))
                 self._save_scaler(str(unfinished))
@@ -103,9 +121,11 @@ class SavingTrainer(Trainer):
         if self.engine is None:
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        state = self._shared().optimizer(keep=self.args.should_save)
+        if not self.in_shards:
+            state = self._shared().optimizer(keep=self.args.should_save)
+            if self.args.should_save:
+                torch.save(state, Path(output_dir) / "optimizer.pt")
         if self.args.should_save:
-            torch.save(state, Path(output_dir) / "optimizer.pt")
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
@@ -119,6 +139,30 @@ class SavingTrainer(Trainer):
         self._shared().load(folder)
         self.lr_scheduler.load_state_dict(torch.load(folder / "scheduler.pt", weights_only=True))
         return prepared
+
+    def _save_without_weights(self, folder: Path) -> None:
+        """Writes configs and tokenizer beside the shards."""
+        if self.args.should_save:
+            bare: Any = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+            bare.config.save_pretrained(folder)
+            for config in getattr(self.model, "peft_config", {}).values():
+                config.save_pretrained(folder)
+            self.processing_class.save_pretrained(folder)  # pyright: ignore[reportOptionalMemberAccess]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Also takes shards into a whole model."""
+        if is_in_shards(Path(resume_from_checkpoint)):
+            load_sharded_weights(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Also takes shards into a whole optimizer."""
+        if checkpoint is None or not is_in_shards(Path(checkpoint)):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        load_sharded_optimizer(self.optimizer, Path(checkpoint))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
     def _shared(self) -> SharedState:
         if self.engine == "fsdp":

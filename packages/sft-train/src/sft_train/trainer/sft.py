@@ -23,7 +23,7 @@ from transformers import (
 
 from sft_data import Prepared
 from sft_schema import BACKENDS, SftConfig, TrainingError
-from sft_schema.engine import zero_stage
+from sft_schema.engine import fsdp_settings, zero_stage
 from sft_train.callback.interrupt import ignore_in_worker
 from sft_train.distributed import engine_of
 from sft_train.health import finding
@@ -76,6 +76,8 @@ class SftTrainer(SavingTrainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self._cfg, self._prepared, self.engine = cfg, prepared, engine_of(cfg)
+        fsdp = fsdp_settings(cfg)
+        self.in_shards = fsdp is not None and fsdp.state_dict_type == "SHARDED_STATE_DICT"
         self.rows = _rows(cfg, prepared, args)
         self.throughput = Throughput()
         self.call = forward_call(model, cfg.attn_implementation)
