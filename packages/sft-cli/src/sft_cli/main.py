@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "Show which tokens of a packed row are trained.",
     "train": "Fine-tune a model as the config says.",
     "merge": "Merge a trained adapter into its base model.",
+    "merge-sharded": "Write a checkpoint in shards as one model.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sft_schema import SftConfig
     from sft_schema.record import Manifest, RunSummary
 
+_WRONG_INPUT = 2
 _TEMPORARY_FAILURE = 75
 """EX_TEMPFAIL of sysexits.h: trying again is what helps."""
 
@@ -53,7 +54,8 @@ def command(
     from sft_cli.config_file import read_config
 
     cfg = read_config(config, overrides)
-    invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides)
+    started_by = (*(("--launcher", launcher) if launcher else ()), *(("--", *launcher_arguments) if launcher_arguments else ()))
+    invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides, started_by)
 
     from sft_train.launch import processes_to_launch
 
@@ -101,7 +103,9 @@ def _launch(
         return
     invocation.exit_code = failure.exit_code if failure.exit_code > 0 else 1
     who = "" if failure.rank < 0 else f"rank {failure.rank} failed first, and the others were ended: "
-    click.echo(visible(f"{who}{failure.message}\n{invocation.when_stopped()}"), err=True)
+    # A wrong config stays wrong.
+    what_next = "" if failure.exit_code == _WRONG_INPUT else f"\n{invocation.when_stopped()}"
+    click.echo(visible(f"{who}{failure.message}{what_next}"), err=True)
 
 
 def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
@@ -144,11 +148,12 @@ def _how_to_use(out: Path) -> str:
     return f"python -c {shlex.quote(code)}"
 
 
-def _how_to_resume(output_dir: str, config: str, overrides: tuple[str, ...]) -> str:
+def _how_to_resume(output_dir: str, config: str, overrides: tuple[str, ...], started_by: tuple[str, ...]) -> str:
     kept = [override for override in overrides if not override.startswith("resume_from_checkpoint=")]
     words = ["sft", "train", config]
     for override in (*kept, "resume_from_checkpoint=true"):
         words += ["--set", override]
+    words += started_by
     if any(Path(output_dir).glob("checkpoint-*")):
         return f"Go on from the newest checkpoint in {output_dir} with:\n    {shlex.join(words)}"
     return f"There is no checkpoint in {output_dir} yet; begin again with the same command."
