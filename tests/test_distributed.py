@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -82,11 +83,16 @@ def alone(folder: Path, name: str, *overrides: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in found]
-    for each in found:
-        each.close()
-    return ports
+    """Below those that the system gives to connections, as they are used only some seconds later."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(15_000, 30_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        found.append(port)
+    return found
 
 
 def together(folder: Path, *jobs: Job, processes: int = 2) -> None:
@@ -218,7 +224,9 @@ def process_of_rank(launcher: int, rank: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="needs Linux's /proc to find a process by its rank")
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").is_file(), reason="needs Linux's /proc to find a process by its rank"
+)
 def test_a_rank_that_is_killed_ends_the_job_and_is_named_and_a_resume_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = sft_train(folder, out, "max_steps=100000", "save_steps=5", "save_total_limit=100000")

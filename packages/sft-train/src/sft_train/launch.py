@@ -26,7 +26,15 @@ from sft_train.env import environment, error_file, in_process_group
 Launcher = Literal["torchrun", "accelerate", "none"]
 _MARKS = {"SFT_LAUNCHED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25"}
 """The second: seconds that processes get to end by themselves when one has failed, or the job is told to stop."""
-_MEETING = {"--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--master-addr", "--master-port", "--standalone"}
+_MEETING = {
+    "--nnodes",
+    "--rdzv-backend",
+    "--rdzv-endpoint",
+    "--rdzv-id",
+    "--master-addr",
+    "--master-port",
+    "--standalone",
+}
 """Arguments by which processes of several machines find one another."""
 
 
@@ -86,7 +94,7 @@ def launch(launcher: Launcher, command: Sequence[str], arguments: Sequence[str])
 
 
 def _torchrun(words: list[str], arguments: Sequence[str]) -> Any:
-    """torchrun's arguments: by default a process for each GPU of this machine, which meet at a free port."""
+    """Torchrun's arguments: by default a process for each GPU of this machine, which meet at a free port."""
     given = {word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--")}
     usual: list[str] = []
     if "--nproc-per-node" not in given:

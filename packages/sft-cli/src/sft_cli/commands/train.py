@@ -54,7 +54,10 @@ def command(
     from sft_cli.config_file import read_config
 
     cfg = read_config(config, overrides)
-    started_by = (*(("--launcher", launcher) if launcher else ()), *(("--", *launcher_arguments) if launcher_arguments else ()))
+    started_by = (
+        *(("--launcher", launcher) if launcher else ()),
+        *(("--", *launcher_arguments) if launcher_arguments else ()),
+    )
     invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides, started_by)
 
     from sft_train.launch import processes_to_launch

@@ -62,7 +62,7 @@ def _apart(state: dict[str, Any]) -> tuple[Tensors, dict[int, dict[str, Any]]]:
         shaped = {key: value for key, value in each.items() if isinstance(value, Tensor) and value.ndim}
         large |= {f"optimizer.{number}.{key}": value for key, value in shaped.items()}
         rest[number] = {key: value for key, value in each.items() if key not in shaped}
-        rest[number] |= {key: None for key in shaped}
+        rest[number] |= dict.fromkeys(shaped)
     return large, rest
 
 

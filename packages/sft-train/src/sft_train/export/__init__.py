@@ -8,14 +8,14 @@ from sft_train.export.source import adapter_run
 from sft_train.export.verify import Verification, verify_merge
 
 __all__ = [
-    "MergedShards",
-    "merge_shards",
     "Adapter",
     "BaseFiles",
     "Merged",
+    "MergedShards",
     "Verification",
     "adapter_run",
     "merge_adapter",
+    "merge_shards",
     "read_adapter",
     "read_base",
     "verify_merge",
