@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -67,12 +68,20 @@ def failure(tmp_path: Path, rank: int, code: int, exact: float | None) -> Proces
 
 
 def test_the_first_failure_is_the_process_that_was_killed_or_else_the_earliest(tmp_path: Path) -> None:
-    late, early = failure(tmp_path, 0, 1, 1000.9), failure(tmp_path, 1, 2, 1000.2)
+    now = time.time()
+    late, early = failure(tmp_path, 0, 1, now - 0.1), failure(tmp_path, 1, 2, now - 0.8)
     found = first_failure({0: late, 1: early})
     assert (found.rank, found.exit_code, found.message) == (1, 2, "rank 1 said")
     found = first_failure({0: late, 1: early, 2: failure(tmp_path, 2, -9, None)})
     assert (found.rank, found.exit_code) == (2, -9)
     assert "SIGKILL" in found.message
+
+
+def test_processes_that_the_launcher_ended_are_not_the_cause(tmp_path: Path) -> None:
+    told = failure(tmp_path, 1, 2, time.time() - 26)
+    ended = {0: failure(tmp_path, 0, -15, None), 2: failure(tmp_path, 2, -9, None)}
+    assert first_failure({**ended, 1: told}).rank == 1
+    assert first_failure({0: ended[0], 1: failure(tmp_path, 1, 2, time.time())}).rank == 1
 
 
 def test_an_error_is_left_to_a_launcher_that_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,9 @@ from sft_schema import ConfigError, Issue
 from sft_train.env import environment, error_file, in_process_group
 
 Launcher = Literal["torchrun", "accelerate", "none"]
-_MARKS = {"SFT_LAUNCHED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25"}
-"""The second: seconds that processes get to end by themselves when one has failed, or the job is told to stop."""
+_PATIENCE = 25
+"""Seconds that processes get to end by themselves when one has failed, or the job is told to stop."""
+_MARKS = {"SFT_LAUNCHED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_PATIENCE)}
 _MEETING = {
     "--nnodes",
     "--rdzv-backend",
@@ -116,13 +117,19 @@ def _parsed(parser: Any, words: list[str]) -> Any:
 def first_failure(failures: dict[int, ProcessFailure]) -> Failure:
     """Which of several failures was the cause: a process that was killed, or else the one that failed first.
 
-    Those that wait for a dead process fail of it, within the same second.
+    Those that wait for a dead process fail of it, within the same second. The launcher ends what is left with SIGTERM,
+    and with SIGKILL when that takes too long, which is no cause.
     """
+    told_at = {rank: _exact(each) for rank, each in failures.items()}
+    earliest = min((each for each in told_at.values() if each is not None), default=None)
 
-    def order(item: tuple[int, ProcessFailure]) -> tuple[bool, float]:
-        said: Any = item[1].error_file_data.get("message")
-        exact = said.get("exact") if isinstance(said, dict) else None
-        return item[1].exitcode >= 0, float(exact or item[1].timestamp)
+    def order(item: tuple[int, ProcessFailure]) -> tuple[int, float]:
+        rank, failure = item
+        exact = told_at[rank]
+        if failure.exitcode >= 0:
+            return 1, float(failure.timestamp) if exact is None else exact
+        ended_by_us = earliest is not None and earliest < failure.timestamp - _PATIENCE + 5
+        return 2 if failure.exitcode == -signal.SIGTERM or ended_by_us else 0, float(failure.timestamp)
 
     rank, failure = min(failures.items(), key=order)
     if failure.exitcode < 0:
@@ -131,6 +138,12 @@ def first_failure(failures: dict[int, ProcessFailure]) -> Failure:
     said: Any = failure.error_file_data.get("message")
     told = said["message"] if isinstance(said, dict) else "it said nothing"
     return Failure(rank, failure.exitcode, told)
+
+
+def _exact(failure: ProcessFailure) -> float | None:
+    """When a process told its error, in seconds since the epoch; torch keeps whole ones."""
+    said: Any = failure.error_file_data.get("message")
+    return said.get("exact") if isinstance(said, dict) else None
 
 
 def tell_launcher(message: str) -> bool:

@@ -51,6 +51,10 @@ def command(
     Where several GPUs are visible each gets a process. LAUNCHER_ARGUMENTS, after `--`, are the launcher's own, such as
     `-- --nproc-per-node 4`.
     """
+    if launcher_arguments and not launcher_arguments[0].startswith("-"):
+        raise click.UsageError(
+            f"got {launcher_arguments[0]!r} besides CONFIG; arguments of the launcher stand after --"
+        )
     from sft_cli.config_file import read_config
 
     cfg = read_config(config, overrides)
