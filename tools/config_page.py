@@ -17,6 +17,7 @@ from sft_schema.config import (
     BitsAndBytesSettings,
     CheckpointingKwargs,
     DatasetConfig,
+    FsdpSettings,
     LrGroup,
     Section,
     SftConfig,
@@ -33,7 +34,14 @@ A key that is not here is refused, with the nearest one. In code the settings st
 
 def type_text(annotation: Any) -> str:
     """A type as a user writes it: `text`, `number`, `one of a, b`."""
-    words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "nothing"}
+    words = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        type(None): "nothing",
+        Any: "anything",
+    }
     if annotation in words:
         return words[annotation]
     origin, inner = get_origin(annotation), get_args(annotation)
@@ -43,7 +51,7 @@ def type_text(annotation: Any) -> str:
         return type_text(inner[0]) + bounds_text([bound for field in inner[1:] for bound in field.metadata])
     if origin is dict:
         return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
-    if inner and all(isinstance(each, str) for each in inner):
+    if inner and all(isinstance(each, str | int) for each in inner):
         return " or ".join(f"`{each}`" for each in inner)
     if inner:
         return " or ".join(type_text(each) for each in inner if each is not type(None))
@@ -82,7 +90,7 @@ def section_text(section: type[Section]) -> str:
 
 def page_text() -> str:
     sections = [each for each in SftConfig.__bases__[::-1] if issubclass(each, Section)]
-    inner = (DatasetConfig, LrGroup, CheckpointingKwargs, SpecialTokens, BitsAndBytesSettings)
+    inner = (DatasetConfig, LrGroup, CheckpointingKwargs, SpecialTokens, BitsAndBytesSettings, FsdpSettings)
     return "\n".join([HEAD, *(section_text(each) for each in (*sections, *inner))])
 
 

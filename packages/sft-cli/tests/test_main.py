@@ -55,8 +55,9 @@ def test_the_surface_is_frozen() -> None:
         "validate": sorted(["--json", *shared]),
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
-        "train": shared,
+        "train": sorted(["--launcher", "launcher_arguments", *shared]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
+        "merge-sharded": ["--debug", "--json", "--out", "source"],
         "config": [],
         "config-schema": [],
     }

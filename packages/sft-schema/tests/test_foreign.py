@@ -263,10 +263,10 @@ def test_settings_of_bitsandbytes_are_judged_one_by_one() -> None:
 
 
 def test_a_mapping_is_answered_as_a_whole_or_key_by_key() -> None:
-    text = MINIMAL + "fsdp_config:\n  offload_params: true\n  reshard_after_foward: true\n"
-    whole, misspelt = issues_of(text)
-    assert (whole.path, whole.line) == (("fsdp_config",), 5)
-    assert whole.message.endswith("(axolotl): a model is not sharded over GPUs (FSDP)")
+    text = MINIMAL + "fsdp_config:\n  fsdp_version: 1\n  reshard_after_foward: true\n"
+    old, misspelt = issues_of(text)
+    assert (old.path, old.line) == (("fsdp_config", "fsdp_version"), 6)
+    assert old.message.endswith("(axolotl): FSDP2 alone is supported")
     assert (misspelt.code, misspelt.path, misspelt.line) == ("unknown_key", ("fsdp_config", "reshard_after_foward"), 7)
     assert misspelt.fix.startswith("did you mean 'reshard_after_forward'?")
 

@@ -7,6 +7,7 @@ import pytest
 from sft_schema import BACKENDS, ConfigError, SftConfig, parse_config
 from sft_schema.attention import AttentionBackend
 from sft_schema.config.rules import RULES
+from sft_schema.engine import READY
 
 MINIMAL = "base_model: m\ndatasets: [{path: a.jsonl}]\nlearning_rate: 1e-4\n"
 EVAL = "test_datasets: [{path: b.jsonl}]\n"
@@ -102,6 +103,15 @@ BREAKS = {
     "context_parallel_whole_rows": "context_parallel_size: 2\nattn_implementation: sft_varlen\ntorch_compile: true\n",
     "context_parallel_method": "context_parallel_method: ulysses\n",
     "profiler_without_steps": "profiler_steps_start: 4\n",
+    "two_engines": "deepspeed: zero2\nfsdp_version: 2\n",
+    "fsdp_is_off": "fsdp_config: {}\n",
+    "fsdp_wrapping": "fsdp_config: {auto_wrap_policy: SIZE_BASED_WRAP}\n",
+    "recomputed_twice": "gradient_checkpointing: true\nfsdp_config: {activation_checkpointing: true}\n",
+    "optimizer_on_shards": "deepspeed: zero2\noptimizer: muon\n",
+    "quantised_shards": LORA + "load_in_8bit: true\ndeepspeed: zero3\n",
+    "not_with_shards": "fsdp_version: 2\nactivation_offloading: true\n",
+    "deepspeed_config": "deepspeed: {zero_optimization: {stage: 4}}\n",
+    "deepspeed_differs": "deepspeed: {zero_optimization: {stage: 2}, train_micro_batch_size_per_gpu: 8}\n",
     "service_is_off": "wandb_name: first\n",
     "secret_in_config": "use_mlflow: true\nmlflow_tracking_uri: https://me:secret@host/api\n",
     "empty_resume_folder": "resume_from_checkpoint: ''\n",
@@ -188,11 +198,28 @@ SECOND_WAYS = (
     ("compiled", "torch_compile: true\ncut_cross_entropy: true\n"),
     ("chunked_loss", "chunked_cross_entropy: true\ncut_cross_entropy: true\n"),
     ("chunked_loss", f"plugins: [{CUT}]\ncut_cross_entropy: false\n"),
+    ("fsdp_wrapping", "fsdp_config: {auto_wrap_policy: NO_WRAP, transformer_layer_cls_to_wrap: A}\n"),
+    ("fsdp_wrapping", "fsdp_config: {cpu_offload_pin_memory: false, state_dict_type: SHARDED_STATE_DICT}\n"),
+    ("optimizer_on_shards", "fsdp_version: 2\noptimizer: adamw_bnb_8bit\n"),
+    ("quantised_shards", QLORA + "fsdp_version: 2\n"),
+    ("quantised_shards", QLORA + "deepspeed: zero3\n"),
+    ("not_with_shards", "deepspeed: zero3\nchunked_cross_entropy: true\n"),
+    ("not_with_shards", "deepspeed: zero2\nfp16: true\nbf16: false\n"),
+    ("not_with_shards", CHATS + "fsdp_version: 2\n"),
+    ("deepspeed_config", "deepspeed: {zero_optimization: {stage: 2}, optimizer: {type: AdamW}}\n"),
+    ("deepspeed_config", "deepspeed: {zero_optimization: {stage: 2, offload_param: {device: cpu}}}\n"),
+    ("deepspeed_config", "deepspeed: {zero_optimization: {stage: 2, offload_optimizer: {device: cpu}}}\n"),
+    ("deepspeed_differs", "bf16: false\ndeepspeed: {zero_optimization: {stage: 1}, bf16: {enabled: true}}\n"),
+    ("deepspeed_differs", "micro_batch_size: 2\ndeepspeed: {zero_optimization: {stage: 1}, train_batch_size: 5}\n"),
     ("jagged_restarts", "lr_scheduler: one_cycle\njagged_restart_steps: 100\n"),
 )
 FINE = (
     QLORA + "bnb_config_kwargs: {bnb_4bit_compute_dtype: bfloat16, llm_int8_skip_modules: [q_proj]}\n",
     LORA + "load_in_4bit: true\n",
+    *(f"deepspeed: {name}\n" for name in READY),
+    QLORA + "fsdp_version: 2\nbnb_config_kwargs: {bnb_4bit_quant_storage: bfloat16}\n",
+    "fsdp_config: {offload_params: true, reshard_after_forward: false, transformer_layer_cls_to_wrap: 'A, B'}\n",
+    "fsdp_config: {auto_wrap_policy: SIZE_BASED_WRAP, min_num_params: 1000}\n",
     LORA + "load_in_8bit: true\nbnb_config_kwargs: {llm_int8_threshold: 3}\n",
     "load_in_4bit: false\nload_in_8bit: false\n",
     "adapter: lora\nlora_model_dir: a\n",

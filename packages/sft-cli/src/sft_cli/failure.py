@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 
 import click
@@ -24,15 +25,21 @@ def report(error: Exception, *, debug: bool) -> int:
     """Prints cause and fix of `error`, with its traceback when `debug`, and returns the exit code."""
     if debug:
         click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+    text, code = _told(error)
+    # A process that `sft` has launched leaves it to the launcher, which shows the first error of all once.
+    launched = sys.modules.get("sft_train.launch")
+    if launched is None or not launched.tell_launcher(text):
+        click.echo(visible(text), err=True)
+    return code
+
+
+def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, (ConfigError, DataError)):
-        click.echo(visible(str(error)), err=True)
-        return 2
+        return str(error), 2
     if isinstance(error, TrainingError):
-        click.echo(visible(f"training stopped: {error}"), err=True)
-        return 1
+        return f"training stopped: {error}", 1
     cause = " ".join(str(error).split()) or "no message"
-    click.echo(f"{type(error).__name__}: {visible(cause)}\n    fix: {_fix_of(error)}", err=True)
-    return 1
+    return f"{type(error).__name__}: {cause}\n    fix: {_fix_of(error)}", 1
 
 
 def _fix_of(error: Exception) -> str:

@@ -27,6 +27,7 @@ COMMANDS = {
     "estimate": "Estimate memory and time of a run on any machines.",
     "train": "Fine-tune a model as the config says.",
     "merge": "Merge a trained adapter into its base model.",
+    "merge-sharded": "Write a checkpoint in shards as one model.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
 }

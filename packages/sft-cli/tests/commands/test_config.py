@@ -13,7 +13,7 @@ from sft_cli.main import main
 from sft_schema import load_config, parse_config
 
 FITS = "base_model: m\ndatasets: [{path: a.jsonl}]\nlearning_rate: 1e-4\nsequence_len: 512\nsdp_attention: true\n"
-FALLS_SHORT = f'{FITS}deepspeed: zero2.json\nhub_revision: "a\\e[31mb"\n'
+FALLS_SHORT = f'{FITS}comet_experiment_config: zero2.json\nhub_revision: "a\\e[31mb"\n'
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_what_could_not_be_carried_over_is_listed_and_is_exit_code_2(
     assert main(["config", "import", str(axolotl)]) == 2
     shown = capsys.readouterr()
     parse_config(shown.out)
-    assert "# deepspeed: zero2.json  (line 6)" in shown.out
-    assert "not carried over: 2\n     6  deepspeed: zero2.json: DeepSpeed is not implemented" in shown.err
-    assert "            fix: remove it; `torchrun" in shown.err
+    assert "# comet_experiment_config: zero2.json  (line 6)" in shown.out
+    assert "not carried over: 2\n     6  comet_experiment_config: zero2.json: Comet's finer settings" in shown.err
+    assert "            fix: remove it and set Comet" in shown.err
     assert "\x1b" not in shown.out + shown.err
 
 
@@ -66,7 +66,7 @@ def test_json_holds_the_text_and_both_lists(axolotl: Path, capsys: pytest.Captur
     assert shown.err == ""
     found = json.loads(shown.out, parse_constant=pytest.fail)
     assert (found["source"], found["changed"][0]["after"]) == ("axolotl", "attn_implementation: sdpa")
-    assert [each["key"] for each in found["unsupported"]] == ["deepspeed", "hub_revision", "weight_decay"]
+    assert [each["key"] for each in found["unsupported"]] == ["comet_experiment_config", "hub_revision", "weight_decay"]
     assert (found["unsupported"][0]["value"], found["unsupported"][2]["value"]) == ("zero2.json", ".inf")
     parse_config(found["text"])
 

@@ -13,6 +13,7 @@ from sft_schema.advice import USUAL_RANGES
 from sft_schema.config import SftConfig
 from sft_schema.config.implied import implied
 from sft_schema.config.rules import RULES
+from sft_schema.engine import engine_config
 from sft_schema.errors import ConfigError, Issue, Path
 from sft_schema.foreign import ANY_SYSTEM, INNER_SECTIONS, SUGGESTIONS, nearest, settle
 from sft_schema.foreign.flow import flow
@@ -105,13 +106,14 @@ def _holds(target: Any, part: str | int) -> bool:
 
 
 def _check(located: Located, note: Callable[[Issue], None] | None) -> SftConfig:
+    unread = _read_engine_files(located)
     settled = settle(located)
     issues = [*located.issues, *settled.issues]
     values: dict[str, Any] = located.values
     for key in settled.about & _STAND_INS.keys():
         values.setdefault(key, _STAND_INS[key])
     _fill_in(located, settled.about)
-    broken: set[str | int] = set(settled.about)
+    broken: set[str | int] = {*settled.about, *unread}
     try:
         config = SftConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
@@ -129,6 +131,23 @@ def _check(located: Located, note: Callable[[Issue], None] | None) -> SftConfig:
         for each in settled.notes:
             note(each)
     return config
+
+
+def _read_engine_files(located: Located) -> set[str]:
+    """Puts the files that `fsdp_config` and `deepspeed` name in their place; returns the keys where that failed."""
+    failed: set[str] = set()
+    for key in ("fsdp_config", "deepspeed"):
+        value = located.values.get(key)
+        if not isinstance(value, str):
+            continue
+        try:
+            located.values[key] = engine_config(key, value)
+        except ConfigError as error:
+            (issue,) = error.issues
+            located.issues.append(located.issue(issue.code, issue.path, issue.message, issue.fix))
+            del located.values[key]
+            failed.add(key)
+    return failed
 
 
 def _fill_in(located: Located, about: set[str]) -> None:
@@ -151,13 +170,15 @@ def _value_issues(error: ValidationError, located: Located) -> list[Issue]:
 
 
 def _path_in(values: Any, loc: tuple[int | str, ...]) -> Path:
-    """The part of pydantic's location that names keys and indices; the rest names union branches."""
+    """The part of pydantic's location that names keys and indices; the rest names union branches, such as sections."""
     path: Path = ()
     for part in loc:
         if isinstance(values, Mapping) and (part in values or not path or isinstance(path[-1], int)):
             values = values.get(part)  # pyright: ignore
         elif isinstance(values, list) and isinstance(part, int):
             values = values[part] if part < len(values) else None  # pyright: ignore
+        elif part in {section.__name__ for section in INNER_SECTIONS.values()}:
+            continue
         else:
             break
         path = (*path, part)

@@ -188,6 +188,74 @@ def schedule_free_optimizers(optimizer: str) -> Any:
     return schedulefree
 
 
+def prepare_deepspeed(*, on_cpu: bool) -> None:
+    """Makes sure that DeepSpeed can be used.
+
+    On a CPU it would compile a library for processes of one machine at its first use, which takes minutes and a
+    compiler; told that it cannot be had, it exchanges data through gloo.
+
+    Args:
+        on_cpu: the run uses no GPU. Its process group is joined here, as ZeRO 3 asks for it while the model is loaded.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import deepspeed
+    except ImportError as error:
+        fix = "install `sft-train[deepspeed]`, or write `fsdp_version: 2`"
+        raise ConfigError([Issue("not_installed", ("deepspeed",), "DeepSpeed is not installed", fix)]) from error
+    if on_cpu:
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        if torch.distributed.is_initialized():
+            deepspeed.init_distributed("gloo", dist_init_required=False)
+
+
+def leave_deepspeed() -> None:
+    """Ends DeepSpeed's process groups, and what it does to models that are loaded afterwards."""
+    from deepspeed import comm
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    if comm.is_initialized():
+        comm.destroy_process_group()
+
+
+class DeepSpeedParts:
+    """What is used of DeepSpeed besides its engine: whole tensors out of partitions and back."""
+
+    def __init__(self) -> None:
+        from deepspeed.runtime.zero import GatheredParameters
+        from deepspeed.utils import (
+            safe_get_full_fp32_param,
+            safe_get_full_optimizer_state,
+            safe_set_full_fp32_param,
+            safe_set_full_optimizer_state,
+            safe_set_local_fp32_param,
+            safe_set_local_optimizer_state,
+        )
+
+        self.safe_get_full_fp32_param: Any = safe_get_full_fp32_param
+        self.safe_get_full_optimizer_state: Any = safe_get_full_optimizer_state
+        self.safe_set_full_fp32_param: Any = safe_set_full_fp32_param
+        self.safe_set_full_optimizer_state: Any = safe_set_full_optimizer_state
+        self._local: tuple[Any, Any] = (safe_set_local_fp32_param, safe_set_local_optimizer_state)
+        self.GatheredParameters: Any = GatheredParameters
+
+    def set_local(self, weight: Any, part: Tensor, key: str | None) -> None:
+        """Sets this process's part of a weight of ZeRO 3 in float32, or of the state `key` of it."""
+        weights, states = self._local
+        if key is None:
+            weights(weight, part)
+        else:
+            states(weight, part, key)
+
+
+def deepspeed_parts() -> DeepSpeedParts:
+    """Of an installed DeepSpeed; see `prepare_deepspeed`."""
+    return DeepSpeedParts()
+
+
 def _lacks(package: str, optimizer: str) -> ConfigError:
     message = f"{optimizer} needs {package}, which is not installed"
     fix = f"install `sft-train[{package}]`, or set `optimizer: adamw_torch_fused`"

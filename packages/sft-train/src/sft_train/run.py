@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sft_data import Prepared, Progress, prepare
@@ -17,7 +17,7 @@ from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
 from sft_train.adapter import add_adapter, start_at_lost_part
-from sft_train.callback import ServiceReport, StopRequest, run_callbacks, services
+from sft_train.callback import AtBegin, ServiceReport, StopRequest, run_callbacks, services
 from sft_train.checkpoint import (
     Checkpoint,
     alone_in,
@@ -29,7 +29,8 @@ from sft_train.checkpoint import (
 )
 from sft_train.compute import Compute, hold_trained_in_float32, resolve_compute, set_float32_products
 from sft_train.context import check_shared_rows
-from sft_train.evaluate import AnswerTable, Examiner, Harness
+from sft_train.distributed import check_sharded, joined, leave
+from sft_train.evaluate import AnswerTable, Examiner, Harness, Score
 from sft_train.export import read_base
 from sft_train.model import (
     check_architecture,
@@ -72,14 +73,16 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     if cfg.use_tensorboard:
         require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
     set_float32_products(cfg)
-    with ExitStack() as locked, services(cfg) as reports:
-        return _run(cfg, observer, reports, locked)
+    compute = resolve_compute(cfg)
+    with ExitStack() as locked, joined(cfg, compute), services(cfg) as reports:
+        return _run(cfg, compute, observer, reports, locked)
 
 
-def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport], locked: ExitStack) -> RunSummary:
+def _run(
+    cfg: SftConfig, compute: Compute, observer: Observer | None, reports: list[ServiceReport], locked: ExitStack
+) -> RunSummary:
     """See `run`."""
     began, out = time.perf_counter(), Path(cfg.output_dir)
-    compute = resolve_compute(cfg)
     check_architecture(cfg, compute)
     plugins = training_plugins(cfg)
     args = training_arguments(cfg, compute)
@@ -100,13 +103,10 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
     stop = StopRequest(cfg.max_minutes, began, tell)
     callbacks = [*run_callbacks(cfg, tell, identity, checkpoint, args, reports), *plugins, stop]
     trainer = SftTrainer(model, args, cfg=cfg, prepared=prepared, tokenizer=tokenizer, callbacks=callbacks)
-    check_isolation(trainer.model, cfg, trainer.call)
-    check_shared_rows(trainer.model, cfg, trainer.call, trainer.mesh)
     tell.prepared(prepared.manifest, trainer.rows.plan)
-
     examiner = Examiner(trainer, cfg, prepared, tell.stage)
     trainer.add_callback(AnswerTable(examiner, cfg.eval_table_size, out, checkpoint and checkpoint.step))
-    before = examiner.score("before training", log=checkpoint is None)
+    before = _checked(trainer, cfg, examiner, checkpoint, tell)
 
     train_seconds = _train(trainer, cfg, checkpoint, stop, tell)
 
@@ -116,12 +116,12 @@ def _run(cfg: SftConfig, observer: Observer | None, reports: list[ServiceReport]
         write_config(cfg, out / "sft_config.yaml")
 
     after, tasks = examiner.score("after training"), _tasks(harness, trainer, tokenizer, tell)
-    course = Course(before, after, began, train_seconds, checkpoint and checkpoint.folder, fused, tasks)
+    course = Course(before[0], after, began, train_seconds, checkpoint and checkpoint.folder, fused, tasks)
     summary = summarise(trainer, course, out / "metrics.jsonl", cfg.eval_table_size)
     if args.process_index == 0:
         write_outcome(cfg, prepared.manifest, summary, out)
         _publish(cfg, out, reports, tell)
-    PartialState().destroy_process_group()
+    leave(cfg)
     tell.finished(summary)
     return summary
 
@@ -151,6 +151,30 @@ def _adapted(
     return adapted, fused
 
 
+def _checked(
+    trainer: SftTrainer, cfg: SftConfig, examiner: Examiner, checkpoint: Checkpoint | None, tell: Observer
+) -> list[Score]:
+    """Checks the model and measures it before training. The score is in the list when training has begun.
+
+    What an engine shares out can only be run once training has wrapped it, and a resumed run has other weights then.
+    """
+    found: list[Score] = []
+
+    def look(model: nn.Module) -> None:
+        shards = check_sharded(trainer.model_wrapped, cfg, trainer.args.world_size)
+        if shards is not None:
+            tell.stage(shards)
+        check_isolation(model, cfg, trainer.call)
+        check_shared_rows(model, cfg, trainer.call, trainer.mesh)
+        found.append(Score() if shards and checkpoint else examiner.score("before training", log=checkpoint is None))
+
+    if trainer.engine is None:
+        look(trainer.model)
+    else:
+        trainer.add_callback(AtBegin(look))
+    return found
+
+
 def _train(
     trainer: SftTrainer, cfg: SftConfig, checkpoint: Checkpoint | None, stop: StopRequest, tell: Observer
 ) -> float:
@@ -160,7 +184,7 @@ def _train(
     with stop.listening():
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint.folder))
     if stop.reason is not None:
-        PartialState().destroy_process_group()
+        leave(cfg)
         raise _stopped(cfg, stop.reason, trainer.state.global_step)
     if (best := trainer.best_step()) is not None:
         tell.stage(f"back to the weights of step {best}, which has the lowest held-out loss")

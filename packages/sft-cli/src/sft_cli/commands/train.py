@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sft_schema import SftConfig
     from sft_schema.record import Manifest, RunSummary
 
+_WRONG_INPUT = 2
 _TEMPORARY_FAILURE = 75
 """EX_TEMPFAIL of sysexits.h: trying again is what helps."""
 
@@ -27,20 +28,52 @@ _TEMPORARY_FAILURE = 75
         "sft train config.yaml",
         "sft train config.yaml --set num_epochs=2 --set output_dir=out",
         "sft train config.yaml --set resume_from_checkpoint=true",
+        "sft train config.yaml -- --nproc-per-node 4",
     ),
 )
 @config_options
+@click.option(
+    "--launcher",
+    type=click.Choice(["torchrun", "accelerate", "none"]),
+    help="What starts a process per GPU; torchrun where several are visible.",
+)
+@click.argument("launcher_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> None:
-    """Fine-tune a model as CONFIG says: data, training, scores before and after, model and report."""
+def command(
+    invocation: Invocation,
+    config: str,
+    overrides: tuple[str, ...],
+    launcher: Literal["torchrun", "accelerate", "none"] | None,
+    launcher_arguments: tuple[str, ...],
+) -> None:
+    """Fine-tune a model as CONFIG says: data, training, scores before and after, model and report.
+
+    Where several GPUs are visible each gets a process. LAUNCHER_ARGUMENTS, after `--`, are the launcher's own, such as
+    `-- --nproc-per-node 4`.
+    """
+    if launcher_arguments and not launcher_arguments[0].startswith("-"):
+        raise click.UsageError(
+            f"got {launcher_arguments[0]!r} besides CONFIG; arguments of the launcher stand after --"
+        )
     from sft_cli.config_file import read_config
 
     cfg = read_config(config, overrides)
-    invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides)
+    started_by = (
+        *(("--launcher", launcher) if launcher else ()),
+        *(("--", *launcher_arguments) if launcher_arguments else ()),
+    )
+    invocation.when_stopped = lambda: _how_to_resume(cfg.output_dir, config, overrides, started_by)
 
+    from sft_train.launch import processes_to_launch
+
+    chosen = processes_to_launch(launcher, launcher_arguments)
+    if chosen != "none":
+        _launch(invocation, chosen, (config, overrides), launcher_arguments)
+        return
     from sft_cli.console import messages
     from sft_cli.progress import RunProgress
     from sft_schema import StoppedEarlyError
+    from sft_train.launch import tell_launcher
     from sft_train.run import run
 
     with RunProgress(messages()) as progress:
@@ -48,10 +81,38 @@ def command(invocation: Invocation, config: str, overrides: tuple[str, ...]) -> 
             run(cfg, progress)
         except StoppedEarlyError as stopped:
             invocation.exit_code = _TEMPORARY_FAILURE
-            click.echo(visible(f"{stopped.message}.\n{invocation.when_stopped()}"), err=True)
+            if not tell_launcher(stopped.message):
+                click.echo(visible(f"{stopped.message}.\n{invocation.when_stopped()}"), err=True)
             return
     if progress.summary is not None and progress.manifest is not None:
         _conclude(cfg, progress.summary, progress.manifest)
+
+
+def _launch(
+    invocation: Invocation,
+    launcher: Literal["torchrun", "accelerate"],
+    run: tuple[str, tuple[str, ...]],
+    arguments: tuple[str, ...],
+) -> None:
+    """Runs the same command in one process per device, and says which failed first, and why."""
+    from sft_train.launch import launch
+
+    config, overrides = run
+    words = ["train", config, *(word for each in overrides for word in ("--set", each))]
+    words += ["--env"] if invocation.env else []
+    words += ["--debug"] if invocation.debug else []
+    failure = launch(launcher, words, arguments)
+    if failure is None:
+        return
+    if failure.exit_code == _TEMPORARY_FAILURE:
+        invocation.exit_code = _TEMPORARY_FAILURE
+        click.echo(visible(f"{failure.message}.\n{invocation.when_stopped()}"), err=True)
+        return
+    invocation.exit_code = failure.exit_code if failure.exit_code > 0 else 1
+    who = "" if failure.rank < 0 else f"rank {failure.rank} failed first, and the others were ended: "
+    # A wrong config stays wrong.
+    what_next = "" if failure.exit_code == _WRONG_INPUT else f"\n{invocation.when_stopped()}"
+    click.echo(visible(f"{who}{failure.message}{what_next}"), err=True)
 
 
 def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
@@ -94,11 +155,12 @@ def _how_to_use(out: Path) -> str:
     return f"python -c {shlex.quote(code)}"
 
 
-def _how_to_resume(output_dir: str, config: str, overrides: tuple[str, ...]) -> str:
+def _how_to_resume(output_dir: str, config: str, overrides: tuple[str, ...], started_by: tuple[str, ...]) -> str:
     kept = [override for override in overrides if not override.startswith("resume_from_checkpoint=")]
     words = ["sft", "train", config]
     for override in (*kept, "resume_from_checkpoint=true"):
         words += ["--set", override]
+    words += started_by
     if any(Path(output_dir).glob("checkpoint-*")):
         return f"Go on from the newest checkpoint in {output_dir} with:\n    {shlex.join(words)}"
     return f"There is no checkpoint in {output_dir} yet; begin again with the same command."

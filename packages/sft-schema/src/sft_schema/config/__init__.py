@@ -16,6 +16,7 @@ from sft_schema.config.root import SftConfig
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
 from sft_schema.config.section import Section
 from sft_schema.config.service import ServiceSection
+from sft_schema.config.shard import FsdpSettings, ShardingSection, is_sharded
 from sft_schema.config.source import FileKind, SourceConfig
 from sft_schema.config.train import BatchSection, PrecisionSection, accumulation_steps
 
@@ -31,6 +32,7 @@ __all__ = [
     "EvaluationSection",
     "FileKind",
     "FormatName",
+    "FsdpSettings",
     "LoggingSection",
     "LossSection",
     "LrGroup",
@@ -51,9 +53,11 @@ __all__ = [
     "Section",
     "ServiceSection",
     "SftConfig",
+    "ShardingSection",
     "SourceConfig",
     "SpecialTokens",
     "TemplateName",
     "TrainOnEos",
     "accumulation_steps",
+    "is_sharded",
 ]

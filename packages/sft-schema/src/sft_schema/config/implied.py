@@ -29,6 +29,7 @@ IMPLIED: tuple[Implied, ...] = (
     Implied("save_strategy", "steps", ("save_steps", "saves_per_epoch")),
     Implied("eval_strategy", "steps", ("eval_steps", "evals_per_epoch")),
     Implied("load_best_model_at_end", True, ("early_stopping_patience",)),
+    Implied("fsdp_version", 2, ("fsdp_config",)),
     Implied("use_wandb", True, ("wandb_project",)),
     Implied("use_trackio", True, ("trackio_project_name",)),
     Implied("use_mlflow", True, ("mlflow_experiment_name",)),

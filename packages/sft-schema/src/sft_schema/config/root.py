@@ -16,12 +16,14 @@ from sft_schema.config.plugin import PluginSection
 from sft_schema.config.quantise import QuantisationSection
 from sft_schema.config.run import EvaluationSection, LoggingSection, OutcomeSection, SavingSection
 from sft_schema.config.service import ServiceSection
+from sft_schema.config.shard import ShardingSection
 from sft_schema.config.train import BatchSection, PrecisionSection
 
 
 # pydantic takes fields from the last base to the first: the model's settings come first
 class SftConfig(
     PluginSection,
+    ShardingSection,
     DeviceSection,
     ServiceSection,
     LoggingSection,

@@ -130,3 +130,14 @@ def subset(key: str, known: tuple[str, ...], reason: str) -> Judge:
 
 def _answer(said: Settings | Refusal, why: str) -> Answer:
     return said if isinstance(said, Refusal) else Rewrite(said, "" if said else why)
+
+
+def fsdp(value: Any) -> Answer:
+    """Older ways to ask for FSDP: true, or words such as `full_shard auto_wrap`."""
+    words = value.split() if isinstance(value, str) else cast("list[Any]", value) if isinstance(value, list) else []
+    if value is False or (words == [] and value in ("", [])):
+        return Rewrite({}, "it is off, and asks for nothing")
+    if value is True or (words and set(words) <= {"full_shard", "auto_wrap"}):
+        return Rewrite({"fsdp_version": 2})
+    reason = "FSDP2 shards weights, gradients and optimizer, layer by layer, and has its other choices in `fsdp_config`"
+    return Refusal(reason, "write `fsdp_version: 2`, and offload_params in `fsdp_config` for the host's memory")

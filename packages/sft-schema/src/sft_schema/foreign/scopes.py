@@ -11,6 +11,7 @@ from sft_schema.config import (
     BitsAndBytesSettings,
     CheckpointingKwargs,
     DatasetConfig,
+    FsdpSettings,
     LrGroup,
     Section,
     SftConfig,
@@ -37,6 +38,7 @@ INNER_SECTIONS: dict[str, type[Section]] = {
     "bnb_config_kwargs": BitsAndBytesSettings,
     "lr_groups": LrGroup,
     "gradient_checkpointing_kwargs": CheckpointingKwargs,
+    "fsdp_config": FsdpSettings,
 }
 """Settings that hold settings: a mapping of them, or a list of mappings."""
 
@@ -112,7 +114,8 @@ def _top_level(rows: Rows, dataset_rows: Rows) -> Scope:
         NESTED["gradient_checkpointing_kwargs"],
         name="`gradient_checkpointing_kwargs`",
     )
-    inner |= {"gradient_checkpointing_kwargs": recomputing}
+    fsdp = Scope(frozenset(FsdpSettings.model_fields), NESTED["fsdp_config"], name="`fsdp_config`")
+    inner |= {"gradient_checkpointing_kwargs": recomputing, "fsdp_config": fsdp}
     inner |= {"special_tokens": tokens, "bnb_config_kwargs": bits, "lr_groups": groups}
     inner |= dict.fromkeys(ENTRIES, dataset)
     return Scope(frozenset(SftConfig.model_fields), rows, VALUES, inner)

@@ -100,8 +100,12 @@ SWANLAB = ("SwanLab is not connected", FILES)
 PROFILED = ("the profiler has fewer settings here", "write `profiler_steps: 3` for a trace of three steps")
 
 # Devices
-DEEPSPEED = ("DeepSpeed is not implemented", EACH_A_COPY)
-FSDP = ("a model is not sharded over GPUs (FSDP)", EACH_A_COPY)
+FSDP_1 = "it belongs to FSDP1, and FSDP2 has no such choice"
+ONE_MODEL = ("the result is always one model", "remove it; state_dict_type in fsdp_config is about checkpoints")
+FSDP_LOADING = (
+    "each process loads the model into the host's memory before it is sharded",
+    "remove it and see that the host has room for a float32 copy of the model in each process",
+)
 TORCHRUN = (
     "processes are started with torchrun",
     "remove it; `torchrun --nproc-per-node N -m sft_cli train CONFIG` uses N GPUs",

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from sft_schema.foreign import sentences as say
 from sft_schema.foreign.answer import Answer, Refusal, Rewrite, no_effect, refused, renamed, same, table
+from sft_schema.foreign.judges import fsdp
 
 _SERVICES = {
     "tensorboard": "use_tensorboard",
@@ -115,8 +116,13 @@ TRANSFORMERS = table(
     refused(*say.LAST_ROWS, off="dataloader_drop_last"),
     no_effect(say.COLUMNS, "remove_unused_columns"),
     refused(*say.GROUPED, "length_column_name train_sampling_strategy", accepts=("random",), off="group_by_length"),
-    refused(*say.DEEPSPEED, "deepspeed"),
-    refused(*say.FSDP, "fsdp fsdp_config fsdp_transformer_layer_cls_to_wrap", accepts=("", [])),
+    same("deepspeed fsdp_config"),
+    renamed("fsdp", "fsdp_version", fsdp),
+    renamed(
+        "fsdp_transformer_layer_cls_to_wrap",
+        "fsdp_config",
+        lambda value: Rewrite({"fsdp_config": {"transformer_layer_cls_to_wrap": value}}),
+    ),
     refused(*say.TORCHRUN, "accelerator_config parallelism_config"),
     no_effect(say.TORCHRUN_SAYS, "local_rank ddp_backend"),
     same("ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers ddp_find_unused_parameters"),

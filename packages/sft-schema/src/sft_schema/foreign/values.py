@@ -142,7 +142,14 @@ def _plugins(value: Any) -> Answer:
     )
 
 
+def _fsdp_version(value: Any) -> Answer:
+    if isinstance(value, int) and value == 1:
+        return Refusal("torch replaces FSDP1 by FSDP2", "write `fsdp_version: 2`", {"fsdp_version": 2})
+    return Accepted()
+
+
 VALUES: dict[str, Judge] = {
+    "fsdp_version": _fsdp_version,
     "activation_offloading": choice(
         {"legacy hidden_states": Rewrite({"activation_offloading": True}), "disk": _TO_DISK}
     ),

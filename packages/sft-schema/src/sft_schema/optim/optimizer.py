@@ -58,6 +58,8 @@ class Optimizer:
         decay: `weight_decay` shrinks the weights themselves, or is added to their gradients.
         paged: its states may move to the host's memory.
         schedule_free: it averages the weights in place of lowering the rate.
+        shards: it updates each weight from that weight's own gradient and states, with code that takes the shards
+            of FSDP2 and of DeepSpeed for whole tensors.
     """
 
     name: OptimizerName
@@ -69,6 +71,7 @@ class Optimizer:
     decay: Decay = "decoupled"
     paged: bool = False
     schedule_free: bool = False
+    shards: bool = False
 
 
 _BETAS = ("adam_beta1", "adam_beta2")
@@ -87,8 +90,8 @@ _EPS = Argument("eps", float, low=0)
 _RMS = (Argument("alpha", float, low=0, high=1), _EPS, _MOMENTUM)
 
 _ROWS = (
-    Optimizer("adamw_torch_fused", "adamw", reads=_ADAM, args=(Argument("amsgrad", bool),)),
-    Optimizer("adamw_torch", "adamw", reads=_ADAM, args=(Argument("amsgrad", bool),)),
+    Optimizer("adamw_torch_fused", "adamw", reads=_ADAM, args=(Argument("amsgrad", bool),), shards=True),
+    Optimizer("adamw_torch", "adamw", reads=_ADAM, args=(Argument("amsgrad", bool),), shards=True),
     Optimizer("adamw_bnb_8bit", "bnb_adamw", _BNB, _ADAM, _SMALL, "uint8"),
     Optimizer("adamw_8bit", "bnb_adamw", _BNB, _ADAM, _SMALL, "uint8"),
     Optimizer("paged_adamw_8bit", "bnb_adamw", _BNB, _ADAM, _SMALL, "uint8", paged=True),
@@ -116,13 +119,13 @@ _ROWS = (
     Optimizer("schedule_free_sgd", "free_sgd", "schedulefree", (), (_MOMENTUM, *_FREE), schedule_free=True),
     Optimizer(
         "sgd", "sgd", decay="in the gradient",
-        args=(_MOMENTUM, Argument("dampening", float, low=0, high=1), Argument("nesterov", bool)),
+        args=(_MOMENTUM, Argument("dampening", float, low=0, high=1), Argument("nesterov", bool)), shards=True,
     ),
     Optimizer(
         "adagrad", "adagrad", decay="in the gradient",
         args=(Argument("lr_decay", float, low=0), Argument("initial_accumulator_value", float, low=0), _EPS),
     ),
-    Optimizer("rmsprop", "rmsprop", decay="in the gradient", args=(*_RMS, Argument("centered", bool))),
+    Optimizer("rmsprop", "rmsprop", decay="in the gradient", args=(*_RMS, Argument("centered", bool)), shards=True),
     Optimizer("rmsprop_bnb", "bnb_rmsprop", _BNB, (), _RMS, decay="in the gradient"),
     Optimizer("rmsprop_bnb_8bit", "bnb_rmsprop", _BNB, (), (*_RMS, *_SMALL), "uint8", decay="in the gradient"),
     Optimizer("rmsprop_bnb_32bit", "bnb_rmsprop", _BNB, (), _RMS, decay="in the gradient"),

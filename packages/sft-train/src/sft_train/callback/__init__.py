@@ -1,5 +1,6 @@
 """What happens beside training: metrics, checkpoints' records, the observer."""
 
+from sft_train.callback.begin import AtBegin
 from sft_train.callback.checkpoint import CheckpointRecord
 from sft_train.callback.choose import run_callbacks
 from sft_train.callback.health import HealthMonitor
@@ -9,6 +10,7 @@ from sft_train.callback.observe import ObserverBridge
 from sft_train.callback.service import ServiceReport, services
 
 __all__ = [
+    "AtBegin",
     "CheckpointRecord",
     "HealthMonitor",
     "MetricsFile",

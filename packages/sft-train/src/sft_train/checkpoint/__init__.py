@@ -1,7 +1,7 @@
 """Checkpoints: writing them whole, finding complete ones, continuing from them; and the final model."""
 
 from sft_train.checkpoint.find import STATE, Checkpoint, find_checkpoint, refuse_leftovers
-from sft_train.checkpoint.folders import clear_leftovers, keep_newest, move_into, put_in_place
+from sft_train.checkpoint.folders import clear_leftovers, folders_in, keep_newest, move_into, put_in_place
 from sft_train.checkpoint.identity import run_identity
 from sft_train.checkpoint.later import WrittenLater, in_host_memory, refuse_shared_out, writer_of
 from sft_train.checkpoint.lock import alone_in
@@ -19,6 +19,7 @@ __all__ = [
     "decided_by_first",
     "files_of",
     "find_checkpoint",
+    "folders_in",
     "in_host_memory",
     "keep_newest",
     "move_into",

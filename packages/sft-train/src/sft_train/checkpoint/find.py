@@ -23,6 +23,7 @@ RECORD = "CheckpointRecord"
 """Name under which `sft_train.callback.CheckpointRecord` stores the run's identity in trainer_state.json."""
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+_SHARDS = "shards/"
 _MODEL_ONLY = "it holds the model alone (`save_only_model: true`), and no run can go on from that"
 
 
@@ -162,7 +163,7 @@ def _missing(folder: Path) -> Iterator[str]:
     for name in ("optimizer.pt", "scheduler.pt", *states):
         if name not in listed:
             yield f"{MANIFEST} does not list {name}"
-    if not listed & set(_WEIGHTS):
+    if not listed & set(_WEIGHTS) and not any(name.startswith(_SHARDS) for name in listed):
         yield f"{MANIFEST} lists none of {', '.join(_WEIGHTS)}"
 
 

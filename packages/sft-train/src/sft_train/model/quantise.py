@@ -107,6 +107,12 @@ def _is_skipped(name: str, patterns: list[str]) -> bool:
 
 
 def weights_of(parameter: nn.Parameter) -> int:
-    """How many weights a parameter holds: 4-bit ones are packed, so it has fewer elements than weights."""
+    """How many weights a parameter holds: 4-bit ones are packed, and those of ZeRO 3 are elsewhere (`ds_numel`)."""
     state = getattr(parameter, "quant_state", None)
-    return parameter.numel() if state is None else math.prod(state.shape)
+    return getattr(parameter, "ds_numel", parameter.numel()) if state is None else math.prod(state.shape)
+
+
+def embedded_ids(model: PreTrainedModel) -> int:
+    """How many ids a model embeds, also where ZeRO 3 has left an empty tensor in the place of the weights."""
+    weight: Any = model.get_input_embeddings().weight
+    return int(getattr(weight, "ds_shape", weight.shape)[0])

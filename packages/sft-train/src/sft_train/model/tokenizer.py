@@ -12,6 +12,7 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedModel, PreTrainedT
 from sft_data import TextTokenizer
 from sft_schema import DataError
 from sft_schema.config import ModelSection
+from sft_train.model.quantise import embedded_ids
 
 _PROBES = (
     "The quick brown fox jumps over the lazy dog. It's 3.14159, isn't it?",
@@ -85,7 +86,7 @@ def _make_room(model: PreTrainedModel, ids: int) -> None:
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, where: str) -> None:
     highest = max(tokenizer.get_vocab().values())
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    rows = embedded_ids(model)
     if highest < rows:
         return
     message = f"the tokenizer's highest id is {highest}, but the model embeds ids 0 to {rows - 1}"

@@ -16,8 +16,11 @@ from transformers import TrainingArguments
 
 from sft_schema import SftConfig, TrainingError
 from sft_schema.config import BatchSection, MemorySection, accumulation_steps
+from sft_schema.engine import fsdp_settings
 from sft_train.compute import Compute
 from sft_train.context import check_context_size
+from sft_train.distributed import engine_arguments, settle_engine
+from sft_train.optional import prepare_deepspeed
 from sft_train.trainer.pictured import check_processes
 
 _CHECKPOINTING_NAMES = ("activation_checkpointing", "gradient_checkpointing")
@@ -32,7 +35,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
         ConfigError: see `check_processes` and `check_context_size`.
     """
     if compute.use_cpu:
-        _join_on_cpu(cfg.ddp_timeout)
+        _join_on_cpu(cfg)
     args = TrainingArguments(
         output_dir=cfg.output_dir,
         seed=cfg.seed,
@@ -45,6 +48,7 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
         **_optimizer(cfg),
         **_checkpointing(cfg),
         **_moments(cfg),
+        **engine_arguments(cfg),
         save_only_model=cfg.save_only_model,
         metric_for_best_model=cfg.metric_for_best_model,
         greater_is_better=bool(cfg.greater_is_better),
@@ -67,13 +71,16 @@ def training_arguments(cfg: SftConfig, compute: Compute) -> TrainingArguments:
     check_one_gpu(args.n_gpu)
     check_processes(cfg, args.world_size)
     check_context_size(cfg, args.world_size)
+    settle_engine(args, cfg, compute)
     return args
 
 
-def _join_on_cpu(timeout: int) -> None:
+def _join_on_cpu(cfg: SftConfig) -> None:
     """Joins the process group, if there is one, with our timeout: on a CPU the Trainer's arguments lose theirs."""
     AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
-    PartialState(cpu=True, timeout=timedelta(seconds=timeout))
+    PartialState(cpu=True, timeout=timedelta(seconds=cfg.ddp_timeout))
+    if cfg.deepspeed is not None:
+        prepare_deepspeed(on_cpu=True)
 
 
 def check_one_gpu(visible: int) -> None:
@@ -124,10 +131,11 @@ def _compiler(cfg: MemorySection) -> dict[str, Any]:
     }
 
 
-def _checkpointing(cfg: MemorySection) -> dict[str, Any]:
+def _checkpointing(cfg: SftConfig) -> dict[str, Any]:
     known = {field.name for field in fields(TrainingArguments)}
     name = next(name for name in _CHECKPOINTING_NAMES if name in known)
-    if not cfg.gradient_checkpointing:
+    fsdp = fsdp_settings(cfg)
+    if not (cfg.gradient_checkpointing or (fsdp is not None and fsdp.activation_checkpointing)):
         return {}
     return {name: True, f"{name}_kwargs": {"use_reentrant": cfg.gradient_checkpointing_kwargs.use_reentrant}}
 

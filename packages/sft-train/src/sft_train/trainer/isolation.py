@@ -18,6 +18,7 @@ from sft_schema import BACKENDS, ConfigError, Issue, SftConfig, TrainingError
 from sft_schema.attention import sharing_setting
 from sft_train.compute import holds_halves
 from sft_train.loss import ForwardCall, logits_at
+from sft_train.model import embedded_ids
 from sft_train.trainer.not_finite import first_not_finite
 
 _LENGTHS = (5, 9)
@@ -61,7 +62,7 @@ def _difference(model: nn.Module, call: ForwardCall, dtype: str) -> float:
     """Largest difference of the second sample's logits, packed and alone, over the largest logit."""
     embedding: Any = model.get_input_embeddings()
     device = embedding.weight.device
-    ids = torch.arange(1, sum(_LENGTHS) + 1) * 7 % embedding.weight.shape[0]
+    ids = torch.arange(1, sum(_LENGTHS) + 1) * 7 % embedded_ids(model)
     training = model.training
     model.eval()
     cast = torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
@@ -75,7 +76,7 @@ def _difference(model: nn.Module, call: ForwardCall, dtype: str) -> float:
 def _no_number(model: nn.Module, call: ForwardCall) -> TrainingError:
     """Whatever the model does to samples, it gives no numbers."""
     embedding: Any = model.get_input_embeddings()
-    ids = torch.arange(1, _LENGTHS[0] + 1) * 7 % embedding.weight.shape[0]
+    ids = torch.arange(1, _LENGTHS[0] + 1) * 7 % embedded_ids(model)
     batch = _batch(ids, _LENGTHS[:1], embedding.weight.device)
     with torch.no_grad():
         found = first_not_finite(model, lambda: logits_at(model, batch, call))

@@ -16,7 +16,6 @@ between steps first, which depends on the rows of a step and not on who computes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -145,13 +144,15 @@ def held_out_batches(
 ) -> Iterator[list[Samples]]:
     """This process's share of the held-out rows, `rows` of them a batch.
 
+    Every process has as many batches, the last of some a blank one: where the model is shared out, none can run it
+    without the others.
+
     Samples share rows where they do in training, but none is cut, so the loss is that of whole samples with every
     `packing_strategy`.
     """
     plan = plan_packs(lengths, cfg.model_copy(update={"packing_strategy": "bfd"}), epoch=0, shuffle=False)
-    batches = range(0, len(plan), rows)
-    for first in islice(batches, process, None, processes):
-        yield [plan.row(row) for row in range(first, min(first + rows, len(plan)))]
+    for number in range(process, -(-len(plan) // (rows * processes)) * processes, processes):
+        yield [plan.row(row) for row in range(number * rows, min((number + 1) * rows, len(plan)))] or [_BLANK]
 
 
 def to_tensors(rows: Sequence[PackedRow]) -> dict[str, Any]:

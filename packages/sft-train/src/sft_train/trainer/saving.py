@@ -112,7 +112,7 @@ class SavingTrainer(Trainer):
             self._save_later(self.later, folder)
             return
         with written_whole(folder, put_in_place) as unfinished:
-            self.save_model(str(unfinished), _internal_call=True)
+            self._save_weights(unfinished)
             if not self.args.save_only_model:
                 self._save_optimizer_and_scheduler(str(unfinished))
                 self._save_scaler(str(unfinished))
@@ -123,6 +123,9 @@ class SavingTrainer(Trainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             keep_newest(output_dir, self.keep, folder, Path(best) if best else None)
+
+    def _save_weights(self, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
 
     def _save_later(self, later: WrittenLater, folder: Path) -> None:
         """The same files, with the large ones copied now and written by a thread of the first process."""

@@ -25,12 +25,14 @@ from transformers import (
 )
 
 from sft_data import Prepared, SampleStore
-from sft_schema import SftConfig, TrainingError
+from sft_schema import BACKENDS, SftConfig, TrainingError
+from sft_schema.engine import fsdp_settings, zero_stage
 from sft_schema.record import HealthFinding, PackedRow
 from sft_train.callback.health import HealthMonitor
 from sft_train.callback.interrupt import ignore_in_worker
 from sft_train.checkpoint import WrittenLater
 from sft_train.context import ContextBatches, ContextMesh, context_mesh
+from sft_train.distributed import engine_of
 from sft_train.health import finding
 from sft_train.loss import forward_call, padded_nll, summed_loss, total_weight
 from sft_train.model import weights_of
@@ -44,7 +46,7 @@ from sft_train.trainer.not_finite import TOGETHER, StepInHand
 from sft_train.trainer.offload import OffloadedActivations
 from sft_train.trainer.pictured import PicturedBatches, saved_with_model
 from sft_train.trainer.rows import EpochRows, StoredRows, held_out_batches, to_tensors
-from sft_train.trainer.saving import SavingTrainer
+from sft_train.trainer.shared_out import SharedOutTrainer
 from sft_train.trainer.sources import SourceLosses
 from sft_train.trainer.speed import peak_memory, speed_of
 from sft_train.trainer.throughput import Throughput, tokens_of
@@ -52,7 +54,7 @@ from sft_train.trainer.throughput import Throughput, tokens_of
 ToBatch = Callable[[Sequence[PackedRow]], dict[str, Any]]
 
 
-class SftTrainer(SavingTrainer):
+class SftTrainer(SharedOutTrainer):
     """Trains on the rows of a preparation.
 
     What it changes: which rows make a batch (`get_train_dataloader`), the loss (`compute_loss`, over the weight of
@@ -86,7 +88,9 @@ class SftTrainer(SavingTrainer):
         tokenizer: PreTrainedTokenizerBase,
         callbacks: list[TrainerCallback],
     ) -> None:
-        self._cfg, self._prepared = cfg, prepared
+        self._cfg, self._prepared, self.engine = cfg, prepared, engine_of(cfg)
+        fsdp = fsdp_settings(cfg)
+        self.in_shards = fsdp is not None and fsdp.state_dict_type == "SHARDED_STATE_DICT"
         self.mesh = context_mesh(cfg, args)
         self.rows = _rows(cfg, prepared, self.mesh)
         in_16_bits = args.device.type == "cuda" and (args.bf16 or args.fp16)
@@ -115,7 +119,9 @@ class SftTrainer(SavingTrainer):
         self.model_accepts_loss_kwargs, self.keep = True, cfg.save_total_limit
         self.later = WrittenLater() if cfg.save_async else None
         note = None if self._sources is None else self._sources.note
-        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile, note=note)
+        # An engine moves the model to its device later, and ZeRO 3 has no weights that could be tried here.
+        unseen = self.engine is not None and (zero_stage(cfg) == 3 or not BACKENDS[cfg.attn_implementation].on_cpu)
+        plain = summed_loss(self.model, cfg, self.call, compiled=cfg.torch_compile or unseen, note=note)
         self.summed_loss = changed_loss(callbacks, partial(padded_nll, call=self.call) if pictured else plain)
         self._held_out_batch = PicturedBatches(prepared, "eval") if pictured and held_out else self._part(to_tensors)
         self._noise = EmbeddingNoise(self.model, cfg.neftune_noise_alpha) if cfg.neftune_noise_alpha else None
@@ -137,6 +143,7 @@ class SftTrainer(SavingTrainer):
             decayed = self.get_decay_parameter_names(trained)
             own = chosen_optimizer(self.callback_handler.callbacks, trained, decayed)
             self.optimizer = own or build_optimizer(trained, self._cfg, decayed)
+            self.trained = [[*group["params"]] for group in self.optimizer.param_groups]
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
@@ -251,7 +258,8 @@ class SftTrainer(SavingTrainer):
         sources = {name: self._held_out_batches(store, np.flatnonzero(numbers == at)) for at, name in enumerate(names)}
         try:
             shared = self.mesh.group is not None
-            return held_out_loss(self.model, sources, self.summed_loss, self.accelerator, shared=shared)
+            model = self.model_wrapped if self.engine == "deepspeed" else self.model
+            return held_out_loss(model, sources, self.summed_loss, self.accelerator, shared=shared)
         except TrainingError as error:
             step = self.state.global_step
             self._note_end(HealthFinding(code="not_finite", step=step, sentence=error.message, advice=error.fix))

@@ -25,6 +25,7 @@ from sft_schema.config.rules.quantise import QUANTISATION_RULES
 from sft_schema.config.rules.rule import Check, Finding, Rule
 from sft_schema.config.rules.schedule import SCHEDULE_RULES
 from sft_schema.config.rules.service import SERVICE_RULES
+from sft_schema.config.rules.shard import SHARDING_RULES
 from sft_schema.config.rules.train import TRAIN_RULES
 
 RULES: tuple[Rule, ...] = (
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     *SERVICE_RULES,
     *DEVICE_RULES,
     *CONTEXT_RULES,
+    *SHARDING_RULES,
 )
 
 __all__ = ["RULES", "Check", "Finding", "Rule"]

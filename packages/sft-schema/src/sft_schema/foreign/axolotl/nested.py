@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from sft_schema.foreign import sentences as say
-from sft_schema.foreign.answer import Rows, no_effect, refused, same, table
-
-_FSDP = (
-    "fsdp_version activation_checkpointing offload_params sync_module_states cpu_ram_efficient_loading "
-    "cpu_offload_pin_memory use_orig_params state_dict_type final_state_dict_type auto_wrap_policy "
-    "transformer_layer_cls_to_wrap min_num_params reshard_after_forward mixed_precision_policy sharding_strategy "
-    "backward_prefetch forward_prefetch limit_all_gathers xla xla_fsdp_settings xla_fsdp_grad_ckpt"
-)
+from sft_schema.foreign.answer import Rows, no_effect, refused, renamed, same, table
 
 
 def _inside(names: str) -> Rows:
@@ -23,6 +16,31 @@ _RECOMPUTING = table(
     no_effect("random numbers are always the same in the second pass", "preserve_rng_state", accepts=(True,)),
 )
 
+_FSDP = (
+    same(
+        "activation_checkpointing offload_params cpu_offload_pin_memory auto_wrap_policy "
+        "transformer_layer_cls_to_wrap min_num_params state_dict_type"
+    ),
+    same("reshard_after_forward"),
+    renamed("cpu_offload", "offload_params"),
+    refused("FSDP2 alone is supported", "write `fsdp_version: 2` at the top level", "version", accepts=(2, "2")),
+    refused(*say.ONE_MODEL, "final_state_dict_type", accepts=("FULL_STATE_DICT",)),
+    refused(*say.FSDP_LOADING, off="cpu_ram_efficient_loading"),
+    refused("weights are gathered in the format that is computed in", "write `bf16: auto`", "mixed_precision_policy"),
+    refused(say.FSDP_1, "remove it", "sharding_strategy", accepts=("FULL_SHARD",)),
+    no_effect(say.FSDP_1, "sync_module_states use_orig_params limit_all_gathers backward_prefetch forward_prefetch"),
+    refused("there are no TPUs", "remove it", "xla_fsdp_settings", off="xla xla_fsdp_v2 xla_fsdp_grad_ckpt"),
+)
+
+
+def _with_prefix(*groups: Rows) -> Rows:
+    """The same rows for names that begin with `fsdp_`, as accelerate writes them; ours are renamed."""
+    rows: Rows = {}
+    for name, row in ((name, row) for group in groups for name, row in group.items()):
+        rows |= renamed(f"fsdp_{name}", name, row.judge) if row.kind == "same" else {f"fsdp_{name}": row}
+    return rows
+
+
 NESTED: dict[str, Rows] = {
     "special_tokens": table(
         "axolotl",
@@ -33,9 +51,7 @@ NESTED: dict[str, Rows] = {
         ),
     ),
     "gradient_checkpointing_kwargs": _RECOMPUTING,
-    "fsdp_config": table(
-        "axolotl", _inside(f"{_FSDP} {' '.join(f'fsdp_{name}' for name in _FSDP.split() if name != 'fsdp_version')}")
-    ),
+    "fsdp_config": table("axolotl", *_FSDP, _with_prefix(*_FSDP)),
     "qat": table(
         "axolotl", _inside("activation_dtype weight_dtype quantize_embedding group_size fake_quant_after_n_steps")
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sft_schema.foreign import sentences as say
 from sft_schema.foreign.answer import no_effect, refused, renamed, same
-from sft_schema.foreign.judges import switch
+from sft_schema.foreign.judges import fsdp, switch
 
 SAVING = (
     same("output_dir save_strategy save_steps saves_per_epoch save_total_limit resume_from_checkpoint"),
@@ -76,8 +76,9 @@ LOGGING = (
 
 
 DEVICES = (
-    refused(*say.DEEPSPEED, "deepspeed"),
-    refused(*say.FSDP, "fsdp fsdp_config fsdp_version fsdp_final_state_dict_type"),
+    same("deepspeed fsdp_config fsdp_version"),
+    renamed("fsdp", "fsdp_version", fsdp),
+    refused(*say.ONE_MODEL, "fsdp_final_state_dict_type", accepts=("FULL_STATE_DICT",)),
     refused(
         "a model is not sharded over GPUs",
         say.EACH_A_COPY,
