@@ -10,6 +10,7 @@ import pytest
 
 from sft_cli.main import COMMANDS, cli, main
 
+LOOKED_AT = ("--data", "--hardware", "--method", "--model", "--size", "--test-data")
 HEAVY = ["torch", "transformers", "datasets", "pyarrow", "rich", "pydantic", "numpy", "jinja2", "yaml"]
 
 
@@ -40,7 +41,7 @@ def test_help_shows_the_commands_in_order_of_use(capsys: pytest.CaptureFixture[s
 def test_help_of_a_command_has_an_example_that_uses_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"Example:\n    sft {name} " in text
+    assert f"Example:\n    sft {name}" in text
 
 
 def test_the_surface_is_frozen() -> None:
@@ -52,6 +53,7 @@ def test_the_surface_is_frozen() -> None:
         surface[name] = sorted(option for parameter in command.params for option in parameter.opts)
     shared = ["--debug", "--env", "--set", "config"]
     assert surface == {
+        "init": sorted([*LOOKED_AT, "--debug", "--force", "--json", "config"]),
         "validate": sorted(["--json", *shared]),
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),

@@ -21,6 +21,7 @@ from sft_cli.invocation import Invocation
 from sft_cli.options import example
 
 COMMANDS = {
+    "init": "Write a first config for your data, model and hardware.",
     "validate": "Check a config and show every mistake at once.",
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
