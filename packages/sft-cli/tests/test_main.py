@@ -59,6 +59,7 @@ def test_the_surface_is_frozen() -> None:
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": shared,
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
+        "doctor": ["--debug", "--json", "--timeout"],
         "config": [],
         "config-schema": [],
     }

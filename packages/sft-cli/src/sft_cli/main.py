@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "Show which tokens of a packed row are trained.",
     "train": "Fine-tune a model as the config says.",
     "merge": "Merge a trained adapter into its base model.",
+    "doctor": "Show what works on this machine, and what to do next.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
 }
