@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from sft_schema.load import load_config
 
@@ -54,3 +55,34 @@ def test_ctrl_c_leaves_init_without_a_file(tmp_path: Path) -> None:
         assert asked.wait() == 130
         assert "Nothing was written." in asked.seen
     assert not list(tmp_path.iterdir())
+
+
+def test_a_chat_answers_remembers_and_stops(tmp_path: Path, forks: Any) -> None:
+    arguments = ["inference", BASE, "--max-new-tokens", "6", "--temperature", "0"]
+    with terminal.Terminal(arguments, tmp_path, forks) as chat:
+        assert "/help shows commands" in chat.until("you> ")
+        chat.type("What is 2 + 2?\n")
+        first = chat.until("you> ")
+        assert "(cut off: max_new_tokens)" in first
+        chat.type("/what\n")
+        assert "there is no /what" in chat.until("you> ")
+        chat.type("/system Be brief.\n")
+        assert "(a new conversation)" in chat.until("you> ")
+        chat.type("one line \\\n")
+        chat.until("... ")
+        chat.type("and another\n")
+        assert chat.until("you> ") != first
+        chat.type("\x04")
+        assert chat.wait() == 0
+
+
+def test_ctrl_c_ends_an_answer_and_then_the_chat(tmp_path: Path, forks: Any) -> None:
+    arguments = ["inference", BASE, "--max-new-tokens", "100000", "--temperature", "1"]
+    with terminal.Terminal(arguments, tmp_path, forks) as chat:
+        chat.until("you> ")
+        chat.type("Go on and on.\n")
+        chat.until("\n")
+        chat.type("\x03")
+        chat.until("you> ")
+        chat.type("\x03")
+        assert chat.wait() == 130

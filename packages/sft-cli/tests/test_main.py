@@ -11,6 +11,10 @@ import pytest
 from sft_cli.main import COMMANDS, cli, main
 
 LOOKED_AT = ("--data", "--hardware", "--method", "--model", "--size", "--test-data")
+ASKED = (
+    *("--batch-size", "--input", "--max-new-tokens", "--out", "--port"),
+    *("--prompt", "--system", "--temperature", "--top-p", "--web"),
+)
 HEAVY = ["torch", "transformers", "datasets", "pyarrow", "rich", "pydantic", "numpy", "jinja2", "yaml"]
 
 
@@ -58,6 +62,7 @@ def test_the_surface_is_frozen() -> None:
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": shared,
+        "inference": sorted([*ASKED, "--debug", "--json", "source"]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
         "doctor": ["--debug", "--json", "--timeout"],
         "config": [],
