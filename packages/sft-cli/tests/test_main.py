@@ -62,6 +62,8 @@ def test_the_surface_is_frozen() -> None:
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": shared,
+        "evaluate": sorted(["--json", "--show", *shared]),
+        "compare": ["--debug", "--json", "runs"],
         "inference": sorted([*ASKED, "--debug", "--json", "source"]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
         "doctor": ["--debug", "--json", "--timeout"],

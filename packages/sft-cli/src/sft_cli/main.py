@@ -26,6 +26,8 @@ COMMANDS = {
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
     "train": "Fine-tune a model as the config says.",
+    "evaluate": "Measure a trained model on held-out rows.",
+    "compare": "Show runs side by side: outcome, settings, data.",
     "inference": "Chat with a trained model, or answer a file of prompts.",
     "merge": "Merge a trained adapter into its base model.",
     "doctor": "Show what works on this machine, and what to do next.",

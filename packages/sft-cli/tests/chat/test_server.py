@@ -55,6 +55,7 @@ def echo() -> Echo:
 @pytest.fixture
 def server(echo: Echo) -> Iterator[ChatServer]:
     with ChatServer(echo, "run </title><script>alert(1)</script>", 0) as running:
+        running.patience = 0.1
         Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()

@@ -34,7 +34,7 @@ class ChatServer(ThreadingHTTPServer):
     """Serves the page until it is shut down.
 
     Args:
-        speaker: the model. One answer at a time: a second question meanwhile is refused.
+        speaker: the model. One answer at a time: a second question waits for `patience` seconds, and is refused.
         name: what the page calls the model.
         port: 0 takes a free one; see `server_port`.
         remembers: see `sft_cli.chat.terminal.Chat`.
@@ -44,6 +44,7 @@ class ChatServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    patience = 5.0
 
     def __init__(self, speaker: Speaker, name: str, port: int, *, remembers: bool = True) -> None:
         super().__init__((ADDRESS, port), _Handler)
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._require_host()
             self._require_own_page()
             messages, settings = self._question()
-            if not self._chat.busy.acquire(blocking=False):
+            if not self._chat.busy.acquire(timeout=self._chat.patience):
                 raise _RefusedError(HTTPStatus.CONFLICT, "the model is answering another question; stop that first")
         except _RefusedError as refused:
             self._refuse(refused)

@@ -21,6 +21,7 @@ from sft_schema import DataError, SftConfig
 from sft_schema.load import load_config
 from sft_train.compute import Compute, resolve_compute
 from sft_train.model import quantisation, settle_quantised
+from sft_train.model.attention import prepare_backend
 from sft_train.quiet import without_progress_bars
 
 _KEPT_CONFIG = "sft_config.yaml"
@@ -51,11 +52,12 @@ class TrainedModel:
 
 
 @without_progress_bars()
-def load_trained(source: str | Path) -> TrainedModel:
+def load_trained(source: str | Path, *, as_trained: bool = False) -> TrainedModel:
     """Loads a model to generate with: in bfloat16 on a CUDA device that has it, else in float32.
 
     Args:
         source: `output_dir` of a run, a checkpoint in it, a merged model, or the config of a run.
+        as_trained: with float32 weights and the attention of the run's config, as in training, to measure its loss.
 
     Raises:
         ConfigError: the config cannot be read.
@@ -71,7 +73,8 @@ def load_trained(source: str | Path) -> TrainedModel:
         raise DataError("a model of pictures cannot be asked here", where=str(folder), fix=fix)
     compute = resolve_compute(cfg) if cfg is not None else _compute()
     try:
-        model = _adapted(folder, cfg, compute) if adapter else _whole(folder, cfg, compute)
+        arguments = _arguments(cfg, compute, as_trained=as_trained)
+        model = _adapted(folder, cfg, compute, arguments) if adapter else _whole(folder, arguments)
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=_trusted(cfg))
     except (OSError, ValueError, ImportError) as error:
         fix = "check that the folder is complete, and that the base model of an adapter can be found from here"
@@ -97,28 +100,32 @@ def _trusted(cfg: SftConfig | None) -> bool:
     return cfg is not None and cfg.trust_remote_code
 
 
-def _arguments(cfg: SftConfig | None, compute: Compute) -> dict[str, Any]:
+def _arguments(cfg: SftConfig | None, compute: Compute, *, as_trained: bool) -> dict[str, Any]:
     half = torch.float16 if compute.fp16 else torch.bfloat16
-    return {
-        "dtype": torch.float32 if compute.use_cpu or not (compute.bf16 or compute.fp16) else half,
+    whole = as_trained or compute.use_cpu or not (compute.bf16 or compute.fp16)
+    found: dict[str, Any] = {
+        "dtype": torch.float32 if whole else half,
         "use_safetensors": True,  # the other format is a pickle, which can run code when read
         "trust_remote_code": _trusted(cfg),
-        "device_map": {"": "cpu"} if compute.use_cpu else "auto",
     }
+    if as_trained and cfg is not None:
+        prepare_backend(cfg.attn_implementation, compute)
+        return found | {"attn_implementation": cfg.attn_implementation}
+    return found | {"device_map": {"": "cpu"} if compute.use_cpu else "auto"}
 
 
-def _whole(folder: Path, cfg: SftConfig | None, compute: Compute) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, **_arguments(cfg, compute))
+def _whole(folder: Path, arguments: dict[str, Any]) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(folder, **arguments)
 
 
-def _adapted(folder: Path, cfg: SftConfig | None, compute: Compute) -> PeftModel:
+def _adapted(folder: Path, cfg: SftConfig | None, compute: Compute, arguments: dict[str, Any]) -> PeftModel:
     """The adapter on its base model, which is in as many bits as it was in training."""
     described: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     quantised = None if cfg is None else quantisation(cfg, compute)
     packed = {} if quantised is None else {"quantization_config": quantised}
     revision = described.get("revision") or (cfg and cfg.revision_of_model)
     base = AutoModelForCausalLM.from_pretrained(
-        described["base_model_name_or_path"], revision=revision, **_arguments(cfg, compute), **packed
+        described["base_model_name_or_path"], revision=revision, **arguments, **packed
     )
     if quantised is not None:
         settle_quantised(base, quantised)
