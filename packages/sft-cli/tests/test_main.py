@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_the_surface_is_frozen() -> None:
         "compare": ["--debug", "--json", "runs"],
         "inference": sorted([*ASKED, "--debug", "--json", "source"]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
+        "fetch": ["--debug", "--json", "--out", "what"],
         "doctor": ["--debug", "--json", "--timeout"],
         "config": [],
         "config-schema": [],
@@ -129,3 +131,15 @@ def test_a_pipe_that_is_closed_early_shows_no_traceback(tmp_path: Path) -> None:
     command = f"{sys.executable} -m sft_cli validate {config} --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
+
+
+def test_the_shell_completes_commands_options_and_choices() -> None:
+    for words, wanted in (
+        ("sft in", {"init", "inference", "inspect"}),
+        ("sft inference --te", {"--temperature"}),
+        ("sft init --method ", {"lora", "qlora", "full"}),
+    ):
+        environment = {"_SFT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [sys.executable, "-c", "from sft_cli.main import cli; cli.main(prog_name='sft')"]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+        assert {line.partition(",")[2] for line in done.stdout.splitlines()} == wanted, done.stderr

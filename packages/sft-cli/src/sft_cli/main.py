@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "Show runs side by side: outcome, settings, data.",
     "inference": "Chat with a trained model, or answer a file of prompts.",
     "merge": "Merge a trained adapter into its base model.",
+    "fetch": "Write the examples that come with the package.",
     "doctor": "Show what works on this machine, and what to do next.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
