@@ -94,7 +94,7 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         r"""Presses keys: a line feed is Enter, `\x03` Ctrl-C, `\x04` Ctrl-D."""
-        # A person sees a prompt before answering it. A Ctrl-C between the prompt and the read is heard only after Enter.
+        # A person sees a prompt first. A Ctrl-C between the prompt and the read is heard only after Enter.
         time.sleep(0.5 if keys == "\x03" else 0.05)
         os.write(self._end, keys.encode())
 
