@@ -205,7 +205,7 @@ def test_train_leaves_a_model_an_outcome_and_a_report(config: Path, folder: Path
     assert "step 4/4  loss" in done.stderr
     assert "Traceback" not in done.stderr
     outcome = ("Exact match", "Held-out loss", "wanted  ", "before  ", "after   ", "health  nothing unusual")
-    for text in (*outcome, str(out / "report.html")):
+    for text in (*outcome, str(out / "report.html"), f"chat    sft inference {out}"):
         assert text in done.stdout
     report = (out / "report.html").read_text(encoding="utf-8")
     assert f"{summary['eval_loss_after']:.4f}" in report

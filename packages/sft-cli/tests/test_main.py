@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 
 from sft_cli.main import COMMANDS, cli, main
 
+LOOKED_AT = ("--data", "--hardware", "--method", "--model", "--size", "--test-data")
+ASKED = (
+    *("--batch-size", "--input", "--max-new-tokens", "--out", "--port"),
+    *("--prompt", "--system", "--temperature", "--top-p", "--web"),
+)
 HEAVY = ["torch", "transformers", "datasets", "pyarrow", "rich", "pydantic", "numpy", "jinja2", "yaml"]
 
 
@@ -40,7 +46,7 @@ def test_help_shows_the_commands_in_order_of_use(capsys: pytest.CaptureFixture[s
 def test_help_of_a_command_has_an_example_that_uses_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"Example:\n    sft {name} " in text
+    assert f"Example:\n    sft {name}" in text
 
 
 def test_the_surface_is_frozen() -> None:
@@ -52,12 +58,18 @@ def test_the_surface_is_frozen() -> None:
         surface[name] = sorted(option for parameter in command.params for option in parameter.opts)
     shared = ["--debug", "--env", "--set", "config"]
     assert surface == {
+        "init": sorted([*LOOKED_AT, "--debug", "--force", "--json", "config"]),
         "validate": sorted(["--json", *shared]),
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
         "train": sorted(["--launcher", "launcher_arguments", *shared]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
         "merge-sharded": ["--debug", "--json", "--out", "source"],
+        "evaluate": sorted(["--json", "--show", *shared]),
+        "compare": ["--debug", "--json", "runs"],
+        "inference": sorted([*ASKED, "--debug", "--json", "source"]),
+        "fetch": ["--debug", "--json", "--out", "what"],
+        "doctor": ["--debug", "--json", "--timeout"],
         "config": [],
         "config-schema": [],
     }
@@ -120,3 +132,15 @@ def test_a_pipe_that_is_closed_early_shows_no_traceback(tmp_path: Path) -> None:
     command = f"{sys.executable} -m sft_cli validate {config} --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
+
+
+def test_the_shell_completes_commands_options_and_choices() -> None:
+    for words, wanted in (
+        ("sft in", {"init", "inference", "inspect"}),
+        ("sft inference --te", {"--temperature"}),
+        ("sft init --method ", {"lora", "qlora", "full"}),
+    ):
+        environment = {"_SFT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [sys.executable, "-c", "from sft_cli.main import cli; cli.main(prog_name='sft')"]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+        assert {line.partition(",")[2] for line in done.stdout.splitlines()} == wanted, done.stderr

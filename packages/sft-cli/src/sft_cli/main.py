@@ -21,13 +21,19 @@ from sft_cli.invocation import Invocation
 from sft_cli.options import example
 
 COMMANDS = {
+    "init": "Write a first config for your data, model and hardware.",
     "validate": "Check a config and show every mistake at once.",
     "preprocess": "Tokenise, mask and store the data; print an account of it.",
     "inspect": "Show which tokens of a packed row are trained.",
     "estimate": "Estimate memory and time of a run on any machines.",
     "train": "Fine-tune a model as the config says.",
+    "evaluate": "Measure a trained model on held-out rows.",
+    "compare": "Show runs side by side: outcome, settings, data.",
+    "inference": "Chat with a trained model, or answer a file of prompts.",
     "merge": "Merge a trained adapter into its base model.",
     "merge-sharded": "Write a checkpoint in shards as one model.",
+    "fetch": "Write the examples that come with the package.",
+    "doctor": "Show what works on this machine, and what to do next.",
     "config": "Rewrite another system's config as one of ours.",
     "config-schema": "Print the JSON Schema of a config, for editors.",
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sft_data.generation import GenerationPrompt, generation_prompts
     from sft_data.inspection import InspectedRow, inspect_rows
     from sft_data.pack import lost_labels, plan_packs
+    from sft_data.peek import Peek, peek
     from sft_data.prepare import Prepared, prepare, prepare_share
     from sft_data.progress import Pace, Progress
     from sft_data.store import SampleStore
@@ -26,6 +27,7 @@ __all__ = [
     "GenerationPrompt",
     "InspectedRow",
     "Pace",
+    "Peek",
     "PictureProcessor",
     "Prepared",
     "Progress",
@@ -37,6 +39,7 @@ __all__ = [
     "load_tokenizer",
     "lost_labels",
     "pack_row",
+    "peek",
     "picture_batch",
     "plan_packs",
     "prepare",
@@ -49,6 +52,7 @@ _NAMES = {
     "generation": "GenerationPrompt generation_prompts",
     "inspection": "InspectedRow inspect_rows",
     "pack": "lost_labels plan_packs",
+    "peek": "Peek peek",
     "prepare": "Prepared prepare prepare_share",
     "progress": "Pace Progress",
     "store": "SampleStore",

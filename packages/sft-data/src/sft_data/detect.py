@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, cast
 
 from sft_data.row import BadRow, Row
+from sft_data.shape import SHAPES, fitting_formats, said_of, shapes_of
 from sft_data.source import read_rows
 from sft_data.split_account import dataset_names
 from sft_schema import DataError, SftConfig
-from sft_schema.config import DatasetConfig, FormatName
+from sft_schema.config import DatasetConfig
 
 _LOOKED_AT = 100
 _TOLD_BAD_ROWS = 1000
 """Rows that cannot be read do not count, up to this many: a file of nothing else is not read to its end for this."""
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
-
-
-def _is_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in cast("list[object]", value))
-
-
-def _is_messages(value: object) -> bool:
-    if not isinstance(value, str):
-        return _is_objects(value)
-    try:
-        return _is_objects(json.loads(value))
-    except ValueError:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Columns that tell a format.
-
-    Attributes:
-        format: what rows of this shape are read as.
-        columns: columns that the row must have, and what their values must be.
-        without: columns that say something else: with a value in one of them this is not the shape.
-        said: what the row has, in words.
-    """
-
-    format: FormatName
-    columns: Mapping[str, Callable[[object], bool]]
-    said: str
-    without: tuple[str, ...] = ()
-
-    def fits(self, values: Mapping[str, Any]) -> bool:
-        """Whether a row has this shape; a null is no value."""
-        if any(values.get(name) is not None for name in self.without):
-            return False
-        return all(check(values.get(name)) for name, check in self.columns.items())
-
-
-_TASK = {"instruction": _is_text, "output": _is_text}
-SHAPES: tuple[Shape, ...] = (
-    Shape("chat_template", {"messages": _is_messages}, "a list of messages in 'messages'"),
-    Shape("chat_template", {"conversations": _is_messages}, "a list of messages in 'conversations'"),
-    # alpaca would leave a system message out, so a row that has one is of the relative that reads it
-    Shape("alpaca", _TASK, "a text in 'instruction' and a text in 'output'", without=("system",)),
-    Shape(
-        "alpaca_w_system",
-        {"system": _is_text, **_TASK},
-        "a text in 'system', a text in 'instruction' and a text in 'output'",
-    ),
-    Shape(
-        "prompt_completion",
-        {"prompt": _is_text, "completion": _is_text},
-        "a text in 'prompt' and a text in 'completion'",
-    ),
-    Shape("input_output", {"segments": _is_objects}, "a list of pieces in 'segments'"),
-    Shape("tokenized", {"input_ids": _is_list, "labels": _is_list}, "a list in 'input_ids' and a list in 'labels'"),
-    Shape("completion", {"text": _is_text}, "a text in 'text'"),
-)
-"""The shapes that are known. What is not here, `type` has to name."""
 
 
 def settle_formats(cfg: SftConfig) -> tuple[SftConfig, tuple[str, ...]]:
@@ -119,8 +50,7 @@ def settle_formats(cfg: SftConfig) -> tuple[SftConfig, tuple[str, ...]]:
 
 def _settle(dataset: DatasetConfig, name: str) -> tuple[DatasetConfig, str]:
     rows = _first_rows(dataset, name)
-    formats = dict.fromkeys(shape.format for shape in SHAPES)
-    fitting = [each for each in formats if all(_shapes(row, each) for row in rows)]
+    fitting = fitting_formats([row.values for row in rows])
     if len(fitting) != 1:
         raise _undecided(rows, fitting, name)
     sentence = f"{name}: type is {fitting[0]}, since each of the first {len(rows)} rows has {_said(rows, fitting[0])}"
@@ -128,8 +58,7 @@ def _settle(dataset: DatasetConfig, name: str) -> tuple[DatasetConfig, str]:
 
 
 def _said(rows: Sequence[Row], name: str) -> str:
-    """What the rows have that makes them rows of a format."""
-    return " or ".join(dict.fromkeys(_shapes(row, name)[0].said for row in rows))
+    return said_of([row.values for row in rows], name)
 
 
 def _first_rows(dataset: DatasetConfig, name: str) -> list[Row]:
@@ -148,10 +77,6 @@ def _first_rows(dataset: DatasetConfig, name: str) -> list[Row]:
     return good
 
 
-def _shapes(row: Row, name: str) -> list[Shape]:
-    return [shape for shape in SHAPES if shape.format == name and shape.fits(row.values)]
-
-
 def _undecided(rows: Sequence[Row], fitting: Sequence[str], name: str) -> DataError:
     columns = sorted({column for row in rows for column in row.values})
     known = list(dict.fromkeys(shape.format for shape in SHAPES))
@@ -160,7 +85,7 @@ def _undecided(rows: Sequence[Row], fitting: Sequence[str], name: str) -> DataEr
         message = f"the first {len(rows)} rows have the shape of several formats: {has}; their columns are {columns}"
         fix = "write " + " or ".join(f"`type: {each}`" for each in fitting)
         return DataError(message, where=f"data set {name!r}, type", fix=fix)
-    some = [f"{sum(bool(_shapes(row, each)) for row in rows)} of {each}" for each in known]
+    some = [f"{sum(bool(shapes_of(row.values, each)) for row in rows)} of {each}" for each in known]
     counted = ", ".join(each for each in some if not each.startswith("0 ")) or "none of any"
     message = f"the first {len(rows)} rows have together the shape of no format; their columns are {columns}"
     fix = f"write `type: NAME` ({', '.join(known)}, or another), or divide rows of several formats"

@@ -57,15 +57,22 @@ class ModelSize:
         billions: upper end of the class.
         name: the class as people say it.
         adapter: what is usually chosen.
-        memory: GPU memory that it takes, roughly.
+        gigabytes: GPU memory that it takes, roughly, from and to.
         full: what training all weights takes; None when one GPU is enough.
+        measured_with: the method whose memory `gigabytes` is.
     """
 
     billions: float
     name: str
     adapter: str
-    memory: str
+    gigabytes: tuple[int, int]
     full: str | None
+    measured_with: Method = "lora"
+
+    @property
+    def memory(self) -> str:
+        """`gigabytes` as people write it."""
+        return f"{self.gigabytes[0]}-{self.gigabytes[1]} GB"
 
 
 USUAL_RANGES: tuple[UsualRange, ...] = (
@@ -84,10 +91,10 @@ USUAL_OPTIMIZERS: dict[Method, tuple[str, ...]] = {
 """By method, the usual one first; another name for the same algorithm and size of states is as usual."""
 
 MODEL_SIZES: tuple[ModelSize, ...] = (
-    ModelSize(3, "1-3B", "LoRA", "8-16 GB", None),
-    ModelSize(8, "7-8B", "LoRA", "16-24 GB", "several GPUs"),
-    ModelSize(14, "13-14B", "LoRA", "24-40 GB", "several GPUs"),
-    ModelSize(float("inf"), "30-70B", "LoRA or QLoRA", "40-80 GB", "several machines"),
+    ModelSize(3, "1-3B", "LoRA", (8, 16), None),
+    ModelSize(8, "7-8B", "LoRA", (16, 24), "several GPUs"),
+    ModelSize(14, "13-14B", "LoRA", (24, 40), "several GPUs"),
+    ModelSize(float("inf"), "30-70B", "LoRA or QLoRA", (40, 80), "several machines", "qlora"),
 )
 
 
@@ -108,6 +115,11 @@ def model_billions(base_model: str) -> float | None:
     name = base_model.rstrip("/").rpartition("/")[2]
     sizes = [float(size) * int(experts or 1) for experts, size in _BILLIONS.findall(name)]
     return max(sizes, default=None)
+
+
+def size_class(billions: float) -> ModelSize:
+    """The row of `MODEL_SIZES` for a model of so many billions of weights."""
+    return next(row for row in MODEL_SIZES if billions <= row.billions)
 
 
 def _ranges(cfg: SftConfig) -> Iterator[Advice]:
@@ -147,7 +159,7 @@ def _model_size(cfg: SftConfig) -> Iterator[Advice]:
     billions = model_billions(cfg.base_model)
     if billions is None or cfg.adapter is not None:
         return
-    row = next(row for row in MODEL_SIZES if billions <= row.billions)
+    row = size_class(billions)
     if row.full is not None:
         usual = f"{row.adapter} ({row.memory})"
         message = f"training all weights of a {billions:g}B model takes {row.full}; {usual} is usual at this size"

@@ -132,6 +132,8 @@ def _conclude(cfg: SftConfig, summary: RunSummary, manifest: Manifest) -> None:
     click.echo(health_text(summary))
     click.echo(f"model   {out}")
     click.echo(f"report  {report}")
+    if not (out / "processor_config.json").is_file():
+        click.echo(f"chat    sft inference {shlex.quote(str(out))}")
     click.echo(f"try it  {_how_to_use(out)}")
 
 

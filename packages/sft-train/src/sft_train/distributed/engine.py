@@ -99,11 +99,13 @@ def settle_engine(args: TrainingArguments, cfg: ShardingSection, compute: Comput
     if fsdp.offload_params:
         args.fsdp_plugin_args["cpu_offload"] = CPUOffloadPolicy(pin_memory=fsdp.cpu_offload_pin_memory)
     if compute.use_cpu:
-        _honour_on_cpu(FullyShardedDataParallelPlugin(**args.fsdp_plugin_args))
+        _honour_on_cpu(FullyShardedDataParallelPlugin(**args.fsdp_plugin_args), "bf16" if compute.bf16 else "no")
 
 
-def _honour_on_cpu(plugin: FullyShardedDataParallelPlugin) -> None:
+def _honour_on_cpu(plugin: FullyShardedDataParallelPlugin, mixed_precision: str) -> None:
     """Makes accelerate's state here what it would be on a GPU. The Trainer's Accelerator takes it as it is."""
-    state = AcceleratorState(cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True)
+    state = AcceleratorState(
+        mixed_precision, cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True
+    )
     state.fsdp_plugin = plugin
     state.distributed_type = PartialState().distributed_type = DistributedType.FSDP

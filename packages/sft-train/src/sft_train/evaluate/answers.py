@@ -53,7 +53,7 @@ def generate_answers(
     found: list[tuple[int, str]] = []
     with _generating(model, settings), accelerator.autocast():
         for batch in batches_of(prompts, mine, settings):
-            ids, mask = _left_padded([prompts[index] for index in batch], settings.pad_id)
+            ids, mask = left_padded([prompts[index].input_ids for index in batch], settings.pad_id)
             output = model.generate(input_ids=ids.to(accelerator.device), attention_mask=mask.to(accelerator.device))
             for index, answer in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
                 found.append((index, tokenizer.decode(until_stop(answer, settings.stop_ids))))
@@ -88,14 +88,19 @@ def until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     return list(ids[:end])
 
 
-def _left_padded(prompts: Sequence[GenerationPrompt], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Prompts ending in one column: ids and attention mask, int64 `[n, longest]`."""
-    longest = max(len(prompt.input_ids) for prompt in prompts)
+def left_padded(prompts: Sequence[Any], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Prompts ending in one column: ids and attention mask, int64 `[n, longest]`.
+
+    Args:
+        prompts: ids of each.
+        pad_id: fills up on the left.
+    """
+    longest = max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), longest), pad_id)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        begin = longest - len(prompt.input_ids)
-        ids[row, begin:] = torch.as_tensor(prompt.input_ids, dtype=torch.int64)
+        begin = longest - len(prompt)
+        ids[row, begin:] = torch.as_tensor(prompt, dtype=torch.int64)
         mask[row, begin:] = 1
     return ids, mask
 

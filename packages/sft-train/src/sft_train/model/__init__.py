@@ -1,6 +1,7 @@
 """The model and its tokenizer."""
 
 from sft_train.model.architecture import check_architecture
+from sft_train.model.attention import backend_problem
 from sft_train.model.fuse import fuse_layers
 from sft_train.model.generation import set_generation_defaults
 from sft_train.model.load import load_model
@@ -10,6 +11,7 @@ from sft_train.model.tokenizer import load_tokenizer
 from sft_train.model.unfrozen import freeze_others
 
 __all__ = [
+    "backend_problem",
     "check_architecture",
     "embedded_ids",
     "freeze_others",

@@ -41,15 +41,21 @@ def check_backend(name: str, compute: Compute) -> None:
     Raises:
         ConfigError: it needs a CUDA device, a library, or bfloat16, and the run lacks it.
     """
-    problem = _problem(BACKENDS[name], compute)
+    problem = backend_problem(BACKENDS[name], compute)
     if problem is None:
         return
-    able = [row.name for row in BACKENDS.values() if _problem(row, compute) is None]
+    able = [row.name for row in BACKENDS.values() if backend_problem(row, compute) is None]
     fix = f"set `attn_implementation` to one of {', '.join(able)}"
     raise ConfigError([Issue("attention_not_available", ("attn_implementation",), f"{name} {problem}", fix)])
 
 
-def _problem(backend: AttentionBackend, compute: Compute) -> str | None:
+def backend_problem(backend: AttentionBackend, compute: Compute) -> str | None:
+    """Why a backend cannot train here, as the end of a sentence that begins with its name; None when it can.
+
+    Args:
+        backend: a row that can be chosen.
+        compute: the device and number format of the run.
+    """
     if compute.use_cpu and not backend.on_cpu:
         return "needs a CUDA device to train, and there is none"
     if backend.library is not None and not _INSTALLED[backend.library]():

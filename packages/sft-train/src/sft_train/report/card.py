@@ -16,7 +16,8 @@ _VERSIONS = ("sft-train", "sft-data", "sft-schema", "sft-kernels", "torch", "tra
 
 
 def write_outcome(cfg: SftConfig, manifest: Manifest, summary: RunSummary, folder: Path) -> None:
-    """Writes summary.json and the model card; see `write_card`."""
+    """Writes summary.json, data.json (the account of the data) and the model card; see `write_card`."""
+    (folder / "data.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_summary(summary, folder / "summary.json")
     write_card(cfg, manifest, summary, folder / "README.md")
 
