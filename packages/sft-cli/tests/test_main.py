@@ -49,6 +49,9 @@ def test_help_of_a_command_has_an_example_that_uses_it(name: str, capsys: pytest
     assert f"Example:\n    sft {name}" in text
 
 
+MACHINES = ("--device", "--gpus", "--nodes", "--sharding", "--tensor", "--context", "--sample-len")
+
+
 def test_the_surface_is_frozen() -> None:
     context = click.Context(cli)
     surface = {}
@@ -62,6 +65,7 @@ def test_the_surface_is_frozen() -> None:
         "validate": sorted(["--json", *shared]),
         "preprocess": sorted(["--json", *shared]),
         "inspect": sorted(["--count", "--json", "--row", *shared]),
+        "estimate": sorted(["--json", *MACHINES, *shared]),
         "train": sorted(["--launcher", "launcher_arguments", *shared]),
         "merge": sorted(["--debug", "--json", "--out", "--verify", "source"]),
         "merge-sharded": ["--debug", "--json", "--out", "source"],

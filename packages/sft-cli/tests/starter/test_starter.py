@@ -35,7 +35,8 @@ def rows(folder: Path, *values: dict[str, Any]) -> str:
         (0.6, CPU, "lora"),
         (1.5, SMALL, "lora"),
         (3, Hardware(1, 6), "qlora"),
-        (8, SMALL, "qlora"),  # float32 weights of 32 GB
+        (8, SMALL, "lora"),  # bfloat16 weights of 16 GB
+        (14, SMALL, "qlora"),
         (8, LARGE, "lora"),
         (14, LARGE, "lora"),
         (70, LARGE, "qlora"),

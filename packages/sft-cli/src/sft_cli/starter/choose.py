@@ -15,8 +15,8 @@ from sft_schema.advice import USUAL_OPTIMIZERS, USUAL_RANGES, Method, size_class
 
 INF = float("inf")
 
-WEIGHT_BYTES: dict[Method, float] = {"lora": 4.0, "qlora": 0.6, "full": 16.0}
-"""Bytes that a weight of the model takes here: frozen in float32; in 4-bit NF4 with its scales and a share for layers
+WEIGHT_BYTES: dict[Method, float] = {"lora": 2.0, "qlora": 0.6, "full": 16.0}
+"""Bytes that a weight of the model takes here: frozen in bfloat16; in 4-bit NF4 with its scales and a share for layers
 that stay whole (arXiv 2305.14314); in float32 with its gradient and AdamW's two moments."""
 
 LEARNING_RATES: dict[Method, tuple[tuple[float, float], ...]] = {
