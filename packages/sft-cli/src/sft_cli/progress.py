@@ -178,7 +178,8 @@ def preparing(console: Console) -> Generator[Callable[[data.Progress], None]]:
             if status is not None:
                 status.update(visible(pace.line(progress)))
             elif progress.dataset not in seen:
-                console.print(f"preparing {visible(progress.dataset)}", soft_wrap=True)
+                waiting = pace.line(progress) if progress.waiting else ""
+                console.print(waiting or f"preparing {visible(progress.dataset)}", soft_wrap=True)
             seen.add(progress.dataset)
 
         yield notify

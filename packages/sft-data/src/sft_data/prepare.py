@@ -25,6 +25,7 @@ from sft_data.store import (
     fetch_prepared,
     fingerprint,
     finish,
+    give_way,
     lacking,
     local_folder,
     locked,
@@ -72,7 +73,7 @@ class Prepared:
     processor: PictureProcessor | None = None
 
 
-def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "local") -> Prepared:
+def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "local", first: bool = True) -> Prepared:
     """Loads, formats, renders, masks, tokenises and stores the data of a config; done once per fingerprint.
 
     Rows go through in blocks, so that the memory it takes hardly depends on how many there are. What a killed process
@@ -84,6 +85,8 @@ def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "l
         notify: told along the way how far it is.
         engine: whose processes do the work: `local` for this machine's, `ray` for those of the Ray cluster that
             RAY_ADDRESS names, or of one on this machine. The files are the same.
+        first: of processes that begin together, the one that shall do the work, and show how far it is. The others
+            give way to it for half a minute, and do the work themselves where it does not come or is killed.
 
     Raises:
         DataError: a file, the tokenizer, the template or the data as a whole cannot be used; a bad row with
@@ -98,7 +101,10 @@ def prepare(cfg: SftConfig, notify: Notify | None = None, *, engine: Engine = "l
     manifest = read_manifest(folder)
     if manifest is None or lacking(stores, folder):
         lock = folder.parent / f".{folder.name}.lock"
-        with locked(lock):
+        if not first:
+            give_way(lock, lambda: read_manifest(folder) is not None)
+        waits = partial(notify or _silent, Progress("", 0, None, 0, waiting=True))
+        with locked(lock, waiting=waits):
             fetch_prepared(stores, folder, verify_prepared)
             manifest = read_manifest(folder)
             if manifest is None:

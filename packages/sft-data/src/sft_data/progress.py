@@ -17,12 +17,17 @@ class Progress:
         rows: rows done.
         total: rows in all, or None where they are not known before they are read.
         tokens: tokens of the rows done.
+        waiting: another process prepares the same data, and this one waits for it.
     """
 
     dataset: str
     rows: int
     total: int | None
     tokens: int
+    waiting: bool = False
+
+
+WAITING = "waiting for another process that prepares the same data"
 
 
 class Pace:
@@ -38,6 +43,8 @@ class Pace:
 
     def line(self, progress: Progress) -> str:
         """One line; the rates are those since the data set began."""
+        if progress.waiting:
+            return WAITING
         now = self._clock()
         if progress.dataset != self._dataset:
             self._since = now if self._dataset else self._since

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sft_data import Prepared, Progress, prepare
+from sft_data.progress import WAITING
 from sft_kernels.replace import Replacements
 from sft_schema import SftConfig, StoppedEarlyError
 from sft_schema.record import RunSummary
@@ -91,8 +92,7 @@ def _run(
     harness = Harness(cfg, args.world_size)
     decided_by_first(lambda: require_hub(cfg))
 
-    with args.main_process_first(desc="preparing the data"):
-        prepared = _prepare(cfg, tell)
+    prepared = _prepare(cfg, tell, first=args.local_process_index == 0)
     identity = run_identity(cfg, prepared.manifest.fingerprint, args.world_size // cfg.context_parallel_size)
     checkpoint = decided_by_first(lambda: _checkpoint(cfg, identity, args.world_size, tell))
 
@@ -225,9 +225,13 @@ def _stopped(cfg: SftConfig, reason: str, step: int) -> StoppedEarlyError:
     return StoppedEarlyError(message, fix="run again with `resume_from_checkpoint: true` to go on from there")
 
 
-def _prepare(cfg: SftConfig, tell: Observer) -> Prepared:
-    """The data, after the observer has heard of each stage and of each format that was told by the columns."""
-    prepared = prepare(cfg, _announcing(tell))
+def _prepare(cfg: SftConfig, tell: Observer, *, first: bool) -> Prepared:
+    """The data, after the observer has heard of each stage and of each format that was told by the columns.
+
+    The first process of a machine prepares them, and the others wait for its lock, which has no timeout as a message
+    between processes has.
+    """
+    prepared = prepare(cfg, _announcing(tell), first=first)
     for sentence in prepared.detected:
         tell.stage(sentence)
     return prepared
@@ -240,6 +244,6 @@ def _announcing(observer: Observer) -> Callable[[Progress], None]:
     def notify(progress: Progress) -> None:
         if progress.dataset not in seen:
             seen.add(progress.dataset)
-            observer.stage(f"preparing {progress.dataset}")
+            observer.stage(WAITING if progress.waiting else f"preparing {progress.dataset}")
 
     return notify

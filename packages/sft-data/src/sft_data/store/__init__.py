@@ -1,7 +1,7 @@
 """Store: samples on disk, and the fingerprint that names them."""
 
 from sft_data.store.fingerprint import fingerprint
-from sft_data.store.lock import locked
+from sft_data.store.lock import give_way, locked
 from sft_data.store.prepared_folder import finish, read_manifest, work_folder, write_quarantine
 from sft_data.store.samples import SampleStore, write_index
 from sft_data.store.shard import (
@@ -25,6 +25,7 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "finish",
+    "give_way",
     "lacking",
     "local_folder",
     "locked",
