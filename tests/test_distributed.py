@@ -58,6 +58,7 @@ max_steps: 4
 save_steps: 2
 """
 LORA = ("adapter=lora", "lora_target_linear=true", "lora_r=4")
+HALF = ("bf16=true",)
 RESUME = "resume_from_checkpoint=true"
 IN_SHARDS = "fsdp_config.state_dict_type=SHARDED_STATE_DICT"
 Job = tuple[str, Sequence[str]]
@@ -147,7 +148,12 @@ def test_fsdp_and_ddp_train_what_one_process_trains_and_their_checkpoints_change
         ("fsdp-lora", (fsdp, *LORA)),
         ("shards", (IN_SHARDS, "fsdp_config.activation_checkpointing=true")),
         ("one-to-fsdp", (fsdp, RESUME)),
+        ("lora-half", (*LORA, *HALF)),
+        ("fsdp-lora-half", (fsdp, *LORA, *HALF)),
     )
+    halves = [[loss for loss, _ in numbers(folder / name)] for name in ("lora-half", "fsdp-lora-half")]
+    assert halves[1] == pytest.approx(halves[0], rel=2e-3)
+    assert halves[0] != [loss for loss, _ in numbers(folder / "lora")], "computed in float32"
     for name, as_ in (("ddp", "one"), ("fsdp", "one"), ("fsdp-lora", "lora"), ("shards", "one")):
         assert_same(folder, name, as_)
     assert_same(folder, "one-to-fsdp", "one", steps=slice(2, None))
