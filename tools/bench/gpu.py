@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def main() -> int:
     scale = TINY if given.self_test else FULL
     if given.self_test:
         torch.set_num_threads(1)
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed else says on standard output that it found no GPU
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # what is called float32 here is float32
     parts = PARTS | {TRAINING: lambda scale: rates(scale, given.trl)}
     found: dict[str, list[Row]] = {}

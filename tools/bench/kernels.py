@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 CPU = not torch.cuda.is_available()
-if CPU:  # before triton is imported
+if CPU and __name__ == "__main__":  # before triton is imported
     os.environ["TRITON_INTERPRET"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -76,7 +76,8 @@ def ways_of_attention(scale: Scale) -> Iterable[tuple[str, str, str | None]]:
             yield name, "", None
     width = scale.shape["hidden_size"] // scale.shape["num_attention_heads"]
     heads = (scale.shape["num_attention_heads"], *[scale.shape["num_key_value_heads"]] * 2)
-    q, k, v = (torch.zeros(4, n, width, device=scale.device, dtype=torch.bfloat16) for n in heads)
+    like: dict[str, Any] = {"device": scale.device, "dtype": torch.bfloat16, "requires_grad": True}
+    q, k, v = (torch.zeros(4, n, width, **like) for n in heads)
     ends = torch.tensor([0, 4], dtype=torch.int32, device=scale.device)
     call = Call(Boundaries(ends, ends, 4, 4), width**-0.5)
     for name, why in implementations("varlen_attention", q, k, v, None, call).items():

@@ -44,7 +44,7 @@ from sft_train.model import (
     tile_mlps,
 )
 from sft_train.observer import Observer, Silent
-from sft_train.optional import require_library
+from sft_train.optional import lm_eval_harness, require_library
 from sft_train.plugin import TrainingPlugin, training_plugins
 from sft_train.quiet import without_progress_bars
 from sft_train.report import Course, push_result, require_hub, summarise, write_config, write_outcome
@@ -73,6 +73,8 @@ def run(cfg: SftConfig, observer: Observer | None = None) -> RunSummary:
     refuse_leftovers(cfg)
     if cfg.use_tensorboard:
         require_library("tensorboard", "sft-train[tensorboard]", "use_tensorboard")
+    if cfg.lm_eval_tasks:
+        lm_eval_harness()
     set_float32_products(cfg)
     compute = resolve_compute(cfg)
     with ExitStack() as locked, joined(cfg, compute), services(cfg) as reports:

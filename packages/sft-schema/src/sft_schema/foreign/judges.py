@@ -137,7 +137,7 @@ def fsdp(value: Any) -> Answer:
     words = value.split() if isinstance(value, str) else cast("list[Any]", value) if isinstance(value, list) else []
     if value is False or (words == [] and value in ("", [])):
         return Rewrite({}, "it is off, and asks for nothing")
-    if value is True or (words and set(words) <= {"full_shard", "auto_wrap"}):
+    if value is True or (words and all(word in ("full_shard", "auto_wrap") for word in words)):
         return Rewrite({"fsdp_version": 2})
     reason = "FSDP2 shards weights, gradients and optimizer, layer by layer, and has its other choices in `fsdp_config`"
     return Refusal(reason, "write `fsdp_version: 2`, and offload_params in `fsdp_config` for the host's memory")

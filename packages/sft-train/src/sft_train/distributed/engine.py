@@ -28,6 +28,8 @@ from sft_train.optional import leave_deepspeed, prepare_deepspeed
 
 _SWITCHES = {"ACCELERATE_USE_FSDP": "false", "ACCELERATE_USE_DEEPSPEED": "false"}
 """accelerate turns these on for the whole process; a later run in it must not find them so."""
+_ON_CPU = {"DS_ACCELERATOR": "cpu"}
+"""accelerate imports DeepSpeed wherever it is installed, which else says on standard output that it found no GPU."""
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def joined(cfg: ShardingSection, compute: Compute) -> Iterator[None]:
     if fsdp is not None and fsdp.offload_params and compute.use_cpu:
         path, message = ("fsdp_config", "offload_params"), "there is no GPU whose memory would be spared"
         raise ConfigError([Issue("offload_on_cpu", path, message, "remove offload_params")])
-    with environment(_SWITCHES):
+    with environment(_SWITCHES | (_ON_CPU if compute.use_cpu else {})):
         if cfg.deepspeed is not None:
             prepare_deepspeed(on_cpu=compute.use_cpu)  # refuses before data are prepared
         yield
