@@ -66,11 +66,11 @@ def attention_backends() -> dict[str, str | None]:
 def varlen_kernels() -> dict[str, str | None]:
     """What could run `attn_implementation: sft_varlen` here, best first, with why not; None for what can.
 
-    Asked for heads of 128 in bfloat16, or in float32 on a CPU.
+    Asked for heads of 128 in bfloat16, or in float32 on a CPU, with gradients.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    q = torch.empty(_TOKENS, _HEADS, _HEAD_DIM, device=device, dtype=dtype)
+    q = torch.empty(_TOKENS, _HEADS, _HEAD_DIM, device=device, dtype=dtype, requires_grad=True)
     ends = torch.tensor([0, _TOKENS // 2, _TOKENS], dtype=torch.int32, device=device)
     call = Call(Boundaries(ends, ends, _TOKENS, _TOKENS), _HEAD_DIM**-0.5, right=0)
     return implementations(OP, q, q, q, None, call)
