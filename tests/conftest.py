@@ -14,6 +14,14 @@ from pathlib import Path
 import pytest
 
 
+LONGEST = ("test_quickstart.py", "test_torture.py", "test_invariance_table.py", "test_distributed.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest first: at the end of a run in several processes all but one of these would wait for them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 class Forks:
     """Processes that run code with torch and transformers imported already; see forked.py.
 
