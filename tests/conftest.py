@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-
 LONGEST = ("test_quickstart.py", "test_torture.py", "test_invariance_table.py", "test_distributed.py")
 
 
