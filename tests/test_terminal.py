@@ -35,7 +35,7 @@ def test_init_is_answered_by_keys(tmp_path: Path) -> None:
         asked.until("Billions of weights: ")
         asked.type("much\n")
         asked.until("Billions of weights: ")
-        asked.type("8\n")
+        asked.type("14\n")
         asked.until("Hardware, as cpu, 24GB or 8x80GB [")
         asked.until("]: ")
         asked.type("24GB\n")
